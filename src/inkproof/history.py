@@ -1,0 +1,110 @@
+"""What happened in training, epoch by epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inkproof.errors import FileFormatError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "History"]
+
+COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+_VALIDATION = ("val_loss", "val_accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The epochs of one training run, in Keras' columns.
+
+    ``loss`` and ``accuracy`` are the running means over the epoch while the weights move, as in
+    Keras; ``val_loss`` and ``val_accuracy`` are taken at its end. Without validation data those
+    two are empty. Losses are in nats, accuracies are shares in [0, 1].
+
+    Parameters
+    ----------
+    loss, accuracy, val_loss, val_accuracy : one number an epoch
+    learning_rate : the rate of each epoch's last step
+    seconds : wall-clock seconds of each epoch, training and validation, no checkpointing
+    params : ``{"epochs", "steps", "batch_size"}``: what was asked for
+    """
+
+    loss: tuple[float, ...] = ()
+    accuracy: tuple[float, ...] = ()
+    val_loss: tuple[float, ...] = ()
+    val_accuracy: tuple[float, ...] = ()
+    learning_rate: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
+    params: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Count the epochs."""
+        return len(self.loss)
+
+    @property
+    def epoch(self) -> list[int]:
+        """The epochs' numbers from 0, as in Keras."""
+        return list(range(len(self)))
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there was validation data."""
+        return len(self.val_loss) > 0
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Keras' dictionary: ``loss``, ``accuracy`` and, with validation data, their ``val_``."""
+        keys = COLUMNS[:4] if self.has_validation else COLUMNS[:2]
+        return {key: list(getattr(self, key)) for key in keys}
+
+    def columns(self) -> dict[str, list[float]]:
+        """All columns that have values, including the learning rate and the seconds."""
+        return {key: list(getattr(self, key)) for key in COLUMNS if getattr(self, key)}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give a DataFrame with a row an epoch, indexed by the epoch's number from 1."""
+        import pandas as pd
+
+        index = pd.RangeIndex(1, len(self) + 1, name="epoch")
+        return pd.DataFrame(self.columns(), index=index)
+
+    def to_csv(self) -> str:
+        """Give CSV text with a header row and a row an epoch; numbers as short as they round-trip."""
+        columns = self.columns()
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["epoch", *columns])
+        for number, row in enumerate(zip(*columns.values(), strict=True), start=1):
+            writer.writerow([number, *map(repr, row)])
+        return out.getvalue()
+
+    @classmethod
+    def from_csv(cls, path: str | Path) -> History:
+        """Read what :meth:`to_csv` wrote; columns that are not ours are passed over.
+
+        Raises
+        ------
+        FileFormatError : no ``loss`` column, or a cell that is not a number
+        """
+        with Path(path).open(newline="", encoding="utf-8") as handle:
+            reader = csv.DictReader(handle)
+            known = [key for key in COLUMNS if key in (reader.fieldnames or ())]
+            if "loss" not in known:
+                raise FileFormatError(f"{path}: expected a column 'loss', got {reader.fieldnames}")
+            values: dict[str, list[float]] = {key: [] for key in known}
+            for line, row in enumerate(reader, start=2):
+                for key in known:
+                    try:
+                        values[key].append(float(row[key]))
+                    except (TypeError, ValueError):
+                        raise FileFormatError(
+                            f"{path}:{line}: {key} must be a number, got {row[key]!r}"
+                        ) from None
+        return cls(**{key: tuple(column) for key, column in values.items()})
