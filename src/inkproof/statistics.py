@@ -17,7 +17,7 @@ class Estimate:
     Parameters
     ----------
     value : the point estimate
-    low, high : the interval's ends, or NaN where there is none (one run has no spread)
+    low, high : the interval's ends, or None where there is none (one run has no spread)
     level : the interval's confidence level, such as 0.95
     n : how many observations it rests on
     over : what varies: training ``runs``, test ``images``, or ``both``
@@ -25,8 +25,8 @@ class Estimate:
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     level: float
     n: int
     over: Over

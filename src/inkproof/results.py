@@ -1,0 +1,155 @@
+"""The content of ``results.json``, schema version 1.
+
+Everything that a report shows is here or in a run's folder; a report computes nothing.
+``json_schema()`` publishes the form as JSON Schema.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inkproof.errors import FileFormatError
+from inkproof.findings import Finding
+from inkproof.statistics import Estimate
+
+__all__ = [
+    "ComparisonResult",
+    "DataResult",
+    "Mistake",
+    "ModelResult",
+    "PairResult",
+    "RunResult",
+    "StudyResult",
+    "TestResult",
+    "json_schema",
+]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Mistake(_Record):
+    """One test image that a network got wrong."""
+
+    index: int = Field(description="row in the test split, from 0")
+    label: int = Field(description="the true class")
+    predicted: int = Field(description="the class with the highest probability")
+    probability: float = Field(description="the probability of the predicted class")
+    label_probability: float = Field(description="the probability given to the true class")
+
+
+class TestResult(_Record):
+    """What one trained network did on the test split."""
+
+    __test__ = False  # not a pytest class
+
+    loss: float
+    accuracy: float
+    confusion: list[list[int]] = Field(description="true class down, predicted across")
+    mistakes: list[Mistake] = Field(description="all of them, the surest first")
+
+
+class RunResult(_Record):
+    """One model trained with one seed."""
+
+    seed: int
+    history: dict[str, list[float]] = Field(description="Keras' columns, one number an epoch")
+    test: TestResult
+    epoch_seconds: list[float] = Field(description="training and validation, no checkpointing")
+    findings: list[Finding]
+    folder: str = Field(description="the run's folder, relative to the study's")
+
+
+class ModelResult(_Record):
+    """One model over all its seeds."""
+
+    name: str
+    parameters: int
+    summary: str = Field(description="Keras 3's summary table as plain text")
+    diagram: str = Field(description="the layer diagram as SVG")
+    test_accuracy: Estimate
+    test_loss: Estimate
+    published: dict[str, list[float]] | None = Field(
+        default=None, description="a published history of the same network, for comparison"
+    )
+    runs: list[RunResult]
+
+
+class PairResult(_Record):
+    """Two models with the same seed, on the same test images."""
+
+    seed: int
+    only_a_right: int
+    only_b_right: int
+    p_mcnemar: float
+
+
+class ComparisonResult(_Record):
+    """Model b against model a; a positive difference means that b is better."""
+
+    a: str
+    b: str
+    difference: Estimate = Field(description="accuracy of b minus accuracy of a, as a share")
+    log_loss_difference: Estimate = Field(description="test loss of a minus test loss of b, nats")
+    p_runs: float | None = Field(description="two-sided sign-flip test over the runs")
+    pairs: list[PairResult]
+    verdict: Literal["better", "worse", "not resolved"]
+    explanation: str = Field(description="one sentence that follows from the numbers")
+    findings: list[Finding]
+
+
+class DataResult(_Record):
+    """The data that a study ran on."""
+
+    name: str
+    source: str = Field(description="what inkproof.load was given")
+    fingerprint: str
+    image_shape: list[int] = Field(description="height, width, channels")
+    class_names: list[str]
+    train: int = Field(description="images that trained, without the held-out ones")
+    validation: int
+    test: int
+    class_counts: dict[str, list[int]] = Field(description="of 'train' (all of it) and 'test'")
+    licence: str = ""
+
+
+class StudyResult(_Record):
+    """Everything that a study found."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    study: dict[str, Any] = Field(description="the study file's content, defaults filled in")
+    data: DataResult
+    environment: dict[str, Any]
+    models: list[ModelResult]
+    comparisons: list[ComparisonResult]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    def to_json(self) -> str:
+        """Give the text of ``results.json``."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+
+    @classmethod
+    def load(cls, path: str | Path) -> StudyResult:
+        """Read a ``results.json``.
+
+        Raises
+        ------
+        FileFormatError : the file is not JSON of this schema
+        """
+        try:
+            return cls.model_validate_json(Path(path).read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise FileFormatError(f"{path}: {where or 'content'}: {first['msg']}") from error
+
+
+def json_schema() -> str:
+    """Give the JSON Schema of ``results.json`` as text."""
+    return json.dumps(StudyResult.model_json_schema(by_alias=True), indent=2) + "\n"
