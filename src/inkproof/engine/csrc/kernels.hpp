@@ -1,0 +1,305 @@
+// The products of a dense layer, on panels of weights and blocks of batch lanes.
+//
+// Where numbers lie (every pointer is aligned to 64 bytes):
+//
+//   weights      [panel][input][16 units]      a panel's row is one cache line; padding is zero
+//   activations  [block][feature][32 lanes]    the batch is the vector
+//   transposed   [lane][units, padded to 16]   the same numbers, units as the vector: what the
+//                                              weight gradient and the sparse product read
+//
+// Every sum is one chain of fused multiply-adds over its index in ascending order, whatever the
+// tiles, blocks and threads, so that the same numbers give the same bits. A product with a zero
+// factor leaves such a chain as it is: the sparse forms give the bits of the dense ones.
+#pragma once
+
+#include "simd.hpp"
+
+namespace inkproof {
+
+// How many registers a tile may use: its units (or inputs) by its vectors of lanes (or units).
+#if INKPROOF_VL == 16
+constexpr int TILE = 8, TILE_VECTORS = 2;
+#elif INKPROOF_VL == 8
+constexpr int TILE = 4, TILE_VECTORS = 2;
+#else
+constexpr int TILE = 4, TILE_VECTORS = 2;
+#endif
+constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
+#if INKPROOF_VL == 16
+constexpr int SPARSE_PANELS = 4;     // panels that a sparse product works on together
+#elif INKPROOF_VL == 8
+constexpr int SPARSE_PANELS = 4;
+#else
+constexpr int SPARSE_PANELS = 2;
+#endif
+constexpr int SPARSE_UPDATE_PANELS = VL / 2;  // eight sums
+
+template <int N>
+struct Int {
+    static constexpr int value = N;
+};
+
+// Calls f(Int<n>) for a run-time n in 1 .. N.
+template <int N, typename F>
+static inline void with_constant(int n, F&& f) {
+    if constexpr (N == 1) {
+        f(Int<1>{});
+    } else {
+        if (n == N)
+            f(Int<N>{});
+        else
+            with_constant<N - 1>(n, f);
+    }
+}
+
+// --- y[unit][lane] = bias[unit] + sum over inputs of w[input][unit] x[input][lane] ---------------
+
+template <int U, int NV>
+static inline void forward_tile(const float* w, const float* x, float* y, int inputs) {
+    V sum[U][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) sum[i][j] = load(y + i * BLOCK + j * VL);
+    for (int k = 0; k < inputs; ++k) {
+        V xs[NV];
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) xs[j] = load(x + k * BLOCK + j * VL);
+#pragma GCC unroll 16
+        for (int i = 0; i < U; ++i) {
+            const V ws = splat(w[k * PANEL + i]);
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) sum[i][j] += ws * xs[j];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) store(y + i * BLOCK + j * VL, sum[i][j]);
+}
+
+// One panel's units on some vectors of one block: adds the inputs' share to y.
+static inline void forward_panel(const float* w, const float* x, float* y, int inputs, int units,
+                                 int first_vector, int vectors) {
+    for (int v = first_vector; v < first_vector + vectors; v += TILE_VECTORS) {
+        const int left = first_vector + vectors - v;
+        int unit = 0;
+        for (; unit + TILE <= units; unit += TILE) {
+            if (left >= TILE_VECTORS)
+                forward_tile<TILE, TILE_VECTORS>(w + unit, x + v * VL, y + unit * BLOCK + v * VL,
+                                                 inputs);
+            else
+                forward_tile<TILE, 1>(w + unit, x + v * VL, y + unit * BLOCK + v * VL, inputs);
+        }
+        if (unit < units)
+            with_constant<TILE>(units - unit, [&](auto rest) {
+                constexpr int R = decltype(rest)::value;
+                if (left >= TILE_VECTORS)
+                    forward_tile<R, TILE_VECTORS>(w + unit, x + v * VL,
+                                                  y + unit * BLOCK + v * VL, inputs);
+                else
+                    forward_tile<R, 1>(w + unit, x + v * VL, y + unit * BLOCK + v * VL, inputs);
+            });
+    }
+}
+
+// --- d[input][lane] = sum over units of w[input][unit] e[unit][lane] -----------------------------
+
+// Adds the share of some panels to the gradient at TILE (or fewer) inputs.
+template <int K, int NV>
+static inline void backward_tile(const float* w, std::size_t panel_stride, const float* e, float* d,
+                                 int units, bool first) {
+    V sum[K][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j)
+            sum[i][j] = first ? V{} : load(d + i * BLOCK + j * VL);
+    for (int u0 = 0; u0 < units; u0 += PANEL) {
+        const int here = units - u0 < PANEL ? units - u0 : PANEL;
+        for (int u = 0; u < here; ++u) {
+            V es[NV];
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) es[j] = load(e + (u0 + u) * BLOCK + j * VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < K; ++i) {
+                const V ws = splat(w[i * PANEL + u]);
+#pragma GCC unroll 16
+                for (int j = 0; j < NV; ++j) sum[i][j] += ws * es[j];
+            }
+        }
+        w += panel_stride;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) store(d + i * BLOCK + j * VL, sum[i][j]);
+}
+
+static inline void backward_rows(const float* w, std::size_t panel_stride, const float* e, float* d,
+                                 int rows, int units, int vectors, bool first) {
+    for (int k = 0; k < rows; k += TILE)
+        with_constant<TILE>(rows - k < TILE ? rows - k : TILE, [&](auto count) {
+            constexpr int K = decltype(count)::value;
+            int v = 0;
+            for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
+                backward_tile<K, TILE_VECTORS>(w + k * PANEL, panel_stride, e + v * VL,
+                                               d + k * BLOCK + v * VL, units, first);
+            for (; v < vectors; ++v)
+                backward_tile<K, 1>(w + k * PANEL, panel_stride, e + v * VL,
+                                    d + k * BLOCK + v * VL, units, first);
+        });
+}
+
+// --- g[input][unit] = sum over lanes of x[input][lane] t[lane][unit];  w += scale g --------------
+
+// x: inputs from the first of K; t: from the first of P panels' units; w: one pointer a panel.
+template <int K, int P>
+static inline void update_tile(float* w, std::size_t panel_stride, const float* x,
+                               std::size_t block_stride, const float* t, std::size_t t_stride,
+                               int lanes, float scale) {
+    V sum[K][P * VP];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < P * VP; ++j) sum[i][j] = V{};
+    for (int done = 0; done < lanes; done += BLOCK) {
+        const int here = lanes - done < BLOCK ? lanes - done : BLOCK;
+        for (int b = 0; b < here; ++b) {
+            V ts[P * VP];
+#pragma GCC unroll 16
+            for (int j = 0; j < P * VP; ++j) ts[j] = load(t + j * VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < K; ++i) {
+                const V xs = splat(x[i * BLOCK + b]);
+#pragma GCC unroll 16
+                for (int j = 0; j < P * VP; ++j) sum[i][j] += xs * ts[j];
+            }
+            t += t_stride;
+        }
+        x += block_stride;
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 16
+        for (int i = 0; i < K; ++i)
+#pragma GCC unroll 16
+            for (int j = 0; j < VP; ++j) {
+                float* at = w + p * panel_stride + i * PANEL + j * VL;
+                store(at, load(at) + sum[i][p * VP + j] * scale);
+            }
+}
+
+#if INKPROOF_VL == 16
+constexpr int UPDATE_INPUTS = 8, UPDATE_PANELS = 2;
+#elif INKPROOF_VL == 8
+constexpr int UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
+#else
+constexpr int UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
+#endif
+
+static inline void update_panels(float* w, std::size_t panel_stride, int panels, const float* x,
+                                 std::size_t block_stride, int inputs, const float* t,
+                                 std::size_t t_stride, int lanes, float scale) {
+    for (int k = 0; k < inputs; k += UPDATE_INPUTS) {
+        const int rows = inputs - k < UPDATE_INPUTS ? inputs - k : UPDATE_INPUTS;
+        with_constant<UPDATE_INPUTS>(rows, [&](auto count) {
+            constexpr int K = decltype(count)::value;
+            int p = 0;
+            for (; p + UPDATE_PANELS <= panels; p += UPDATE_PANELS)
+                update_tile<K, UPDATE_PANELS>(w + p * panel_stride + k * PANEL, panel_stride,
+                                              x + k * BLOCK, block_stride, t + p * PANEL, t_stride,
+                                              lanes, scale);
+            for (; p < panels; ++p)
+                update_tile<K, 1>(w + p * panel_stride + k * PANEL, panel_stride, x + k * BLOCK,
+                                  block_stride, t + p * PANEL, t_stride, lanes, scale);
+        });
+    }
+}
+
+// --- The same two products where most inputs are zero --------------------------------------------
+
+// One input that is not zero: where its row of a panel begins, and its value.
+struct Entry {
+    std::uint32_t offset;  // input * PANEL
+    float value;
+};
+
+// y[unit] += sum over entries of value w[input][unit], for P panels and one lane.
+template <int P>
+static inline void sparse_forward(const float* w, std::size_t panel_stride, const Entry* entries,
+                                  int count, float* y) {
+    V sum[P * VP];
+#pragma GCC unroll 16
+    for (int j = 0; j < P * VP; ++j) sum[j] = load(y + j * VL);
+    for (int e = 0; e < count; ++e) {
+        const V value = splat(entries[e].value);
+        const float* row = w + entries[e].offset;
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p)
+#pragma GCC unroll 16
+            for (int j = 0; j < VP; ++j)
+                sum[p * VP + j] += value * load(row + p * panel_stride + j * VL);
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < P * VP; ++j) store(y + j * VL, sum[j]);
+}
+
+// w[unit] += scale * sum over the lanes in each block's mask of x[lane] t[lane][unit], for one
+// input and P panels. masks, x: one for each block, strides apart.
+template <int P>
+static inline void sparse_update(float* w, std::size_t panel_stride, const std::uint32_t* masks,
+                                 std::size_t mask_stride, const float* x, std::size_t block_stride,
+                                 const float* t, std::size_t t_stride, int blocks, float scale) {
+    V sum[P * VP];
+#pragma GCC unroll 16
+    for (int j = 0; j < P * VP; ++j) sum[j] = V{};
+    for (int block = 0; block < blocks; ++block) {
+        for (std::uint32_t mask = masks[block * mask_stride]; mask != 0; mask &= mask - 1) {
+            const int lane = __builtin_ctz(mask);
+            const V value = splat(x[block * block_stride + lane]);
+            const float* row = t + (block * BLOCK + lane) * t_stride;
+#pragma GCC unroll 16
+            for (int j = 0; j < P * VP; ++j) sum[j] += value * load(row + j * VL);
+        }
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 16
+        for (int j = 0; j < VP; ++j) {
+            float* at = w + p * panel_stride + j * VL;
+            store(at, load(at) + sum[p * VP + j] * scale);
+        }
+}
+
+// --- Layout changes ------------------------------------------------------------------------------
+
+// [row][BLOCK lanes] -> [lane][row] for some vectors of lanes; rows a multiple of 16.
+static inline void to_lanes(const float* from, float* to, std::size_t to_stride, int rows,
+                            int vectors) {
+    for (int r = 0; r < rows; r += VL)
+        for (int b = 0; b < vectors * VL; b += VL) {
+            V tile[VL];
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; ++i) tile[i] = load(from + (r + i) * BLOCK + b);
+            transpose(tile);
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; ++i) store(to + (b + i) * to_stride + r, tile[i]);
+        }
+}
+
+// [lane][row] -> [row][BLOCK lanes] for some vectors of lanes; rows a multiple of 16.
+static inline void to_features(const float* from, std::size_t from_stride, float* to, int rows,
+                               int vectors) {
+    for (int r = 0; r < rows; r += VL)
+        for (int b = 0; b < vectors * VL; b += VL) {
+            V tile[VL];
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; ++i) tile[i] = load(from + (b + i) * from_stride + r);
+            transpose(tile);
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; ++i) store(to + (r + i) * BLOCK + b, tile[i]);
+        }
+}
+
+}  // namespace inkproof

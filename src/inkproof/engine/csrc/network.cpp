@@ -1,0 +1,694 @@
+#include "network.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+namespace inkproof {
+
+namespace {
+
+constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
+constexpr int INFERENCE_LANES = 128;
+constexpr int PART = 144;            // inputs in a part of a sparse row: their weights stay in L1
+constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
+constexpr float DENSE_FROM = 0.4f;   // share of inputs that are not zero
+constexpr float WORST_LOSS = 16.118095f;  // -ln(1e-7): Keras clips probabilities there
+
+int round_up(int n, int to) { return (n + to - 1) / to * to; }
+
+typedef std::uint8_t Bytes __attribute__((vector_size(VL)));
+
+inline V read(const std::uint8_t* p, int count) {
+    Bytes bytes{};
+    if (count >= VL)
+        std::memcpy(&bytes, p, VL);
+    else
+        std::memcpy(&bytes, p, static_cast<std::size_t>(count));
+    return __builtin_convertvector(__builtin_convertvector(bytes, VI), V);
+}
+
+inline V read(const float* p, int count) {
+    V v{};
+    if (count >= VL)
+        std::memcpy(&v, p, sizeof v);
+    else
+        std::memcpy(&v, p, sizeof(float) * static_cast<std::size_t>(count));
+    return v;
+}
+
+// Reads features [begin, end) of each lane's row into x[feature][lane]; lanes without a row are 0.
+template <typename T>
+void gather_dense(const T* const* rows, int lanes, int begin, int end, float scale, float offset,
+                  float* x) {
+    for (int k = begin; k < end; k += VL)
+        for (int b = 0; b < BLOCK; b += VL) {
+            V tile[VL];
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; ++i)
+                tile[i] = b + i < lanes ? read(rows[b + i] + k, end - k) * scale + offset : V{};
+            transpose(tile);
+            const int here = std::min(VL, end - k);
+            for (int i = 0; i < here; ++i) store(x + (k + i) * BLOCK + b, tile[i]);
+        }
+}
+
+inline bool all_zero(const std::uint8_t* p) {
+    std::uint64_t eight;
+    std::memcpy(&eight, p, 8);
+    return eight == 0;
+}
+inline bool all_zero(const float* p) {
+    for (int i = 0; i < 8; ++i)
+        if (p[i] != 0) return false;
+    return true;
+}
+
+// -ln p where p = exp(shifted) / sum, for the label's output less the greatest.
+inline float cross_entropy(float sum, float shifted) {
+    const float loss = static_cast<float>(std::log(static_cast<double>(sum))) - shifted;
+    return loss > WORST_LOSS ? WORST_LOSS : loss;
+}
+
+// Lists the features [begin, end) of one row that are not zero, and scatters them into x and masks.
+template <typename T>
+int gather_sparse(const T* row, int lane, int begin, int end, float scale, float* x,
+                  std::uint32_t* masks, Entry* entries) {
+    int count = 0;
+    const auto take = [&](int k) {
+        const float value = static_cast<float>(row[k]) * scale;
+        entries[count++] = {static_cast<std::uint32_t>(k * PANEL), value};
+        x[k * BLOCK + lane] = value;
+        masks[k] |= 1u << lane;
+    };
+    int k = begin;
+    for (; k + 8 <= end; k += 8) {
+        if (all_zero(row + k)) continue;
+        for (int i = k; i < k + 8; ++i)
+            if (row[i] != 0) take(i);
+    }
+    for (; k < end; ++k)
+        if (row[k] != 0) take(k);
+    return count;
+}
+
+}  // namespace
+
+Network::Network(const std::vector<LayerSpec>& specs, int threads)
+    : team_(threads), scratch_(static_cast<std::size_t>(threads)) {
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+        Layer layer;
+        layer.spec = specs[i];
+        layer.panels = (specs[i].units + PANEL - 1) / PANEL;
+        layer.padded = layer.panels * PANEL;
+        layer.panel_stride = static_cast<std::size_t>(specs[i].inputs) * PANEL;
+        const bool last = i + 1 == specs.size();
+        layer.wide = layer.panels >= threads && !(last && specs[i].units <= NARROW_UNITS);
+        layer.weights = Buffer<float>(layer.panels * layer.panel_stride);
+        layer.biases = Buffer<float>(static_cast<std::size_t>(layer.padded));
+        layers_.push_back(std::move(layer));
+    }
+    const int inputs = specs.front().inputs;
+    input_parts_ = round_up((inputs + PART - 1) / PART, threads);
+    part_size_ = (inputs + input_parts_ - 1) / input_parts_;
+}
+
+void Network::set_weights(int index, const float* kernel, const float* bias) {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const int units = layer.spec.units;
+    for (int k = 0; k < layer.spec.inputs; ++k)
+        for (int u = 0; u < units; ++u)
+            layer.weights[u / PANEL * layer.panel_stride + static_cast<std::size_t>(k * PANEL) +
+                          u % PANEL] = kernel[static_cast<std::size_t>(k) * units + u];
+    std::copy(bias, bias + units, layer.biases.get());
+}
+
+namespace {
+
+void from_panels(const Layer& layer, const float* weights, const float* biases, float* kernel,
+                 float* bias) {
+    const int units = layer.spec.units;
+    for (int k = 0; k < layer.spec.inputs; ++k)
+        for (int u = 0; u < units; ++u)
+            kernel[static_cast<std::size_t>(k) * units + u] =
+                weights[u / PANEL * layer.panel_stride + static_cast<std::size_t>(k * PANEL) +
+                        u % PANEL];
+    std::copy(biases, biases + units, bias);
+}
+
+}  // namespace
+
+void Network::get_weights(int index, float* kernel, float* bias) const {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    from_panels(layer, layer.weights.get(), layer.biases.get(), kernel, bias);
+}
+
+void Network::get_gradients(int index, float* kernel, float* bias) const {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    from_panels(layer, layer.weight_sums.get(), layer.bias_sums.get(), kernel, bias);
+}
+
+Batch Network::make_batch(int lanes) const {
+    Batch batch;
+    const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
+    const int inputs = layers_.front().spec.inputs;
+    batch.block_stride = static_cast<std::size_t>(round_up(inputs, PANEL)) * BLOCK;
+    batch.x = Buffer<float>(blocks * batch.block_stride);
+    batch.masks = Buffer<std::uint32_t>(blocks * static_cast<std::size_t>(inputs));
+    batch.entries = Buffer<Entry>(blocks * BLOCK *
+                                  static_cast<std::size_t>(input_parts_ * part_size_));
+    batch.counts = Buffer<std::int32_t>(blocks * BLOCK * static_cast<std::size_t>(input_parts_));
+    for (const Layer& layer : layers_)
+        batch.outputs.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
+    return batch;
+}
+
+void Network::reserve_training(int lanes) {
+    if (lanes <= capacity_) return;
+    for (Batch& batch : batches_) batch = make_batch(lanes);
+    const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
+    errors_.clear();
+    transposed_.clear();
+    for (const Layer& layer : layers_) {
+        errors_.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
+        transposed_.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
+    }
+    losses_ = Buffer<float>(blocks * BLOCK);
+    hits_ = Buffer<std::int32_t>(blocks * BLOCK);
+    for (Scratch& scratch : scratch_)
+        scratch.transposed = Buffer<float>(blocks * BLOCK * SPARSE_PANELS * PANEL);
+    capacity_ = static_cast<int>(blocks) * BLOCK;
+}
+
+// Decided once for a whole pass, from the first thousand rows: from the data alone.
+bool Network::mostly_zero(const Source& source, std::int64_t count) const {
+    if (source.offset != 0) return false;
+    const std::size_t looked = std::min<std::size_t>(1024, static_cast<std::size_t>(count));
+    const std::size_t values = looked * source.features;
+    std::size_t filled = 0;
+    for (std::size_t i = 0; i < values; ++i)
+        filled += source.bytes ? source.bytes[i] != 0 : source.floats[i] != 0;
+    return static_cast<float>(filled) <= DENSE_FROM * static_cast<float>(values);
+}
+
+// Brings the named rows into the batch: the features of the given input parts only.
+void Network::gather(Batch& batch, const Source& source, const std::int64_t* rows,
+                     std::int64_t first, int lanes, bool sparse, Range parts) const {
+    const int inputs = layers_.front().spec.inputs;
+    for (int block = 0; block * BLOCK < lanes; ++block) {
+        const int here = std::min(BLOCK, lanes - block * BLOCK);
+        std::size_t starts[BLOCK];
+        const std::uint8_t* bytes[BLOCK];
+        const float* floats[BLOCK];
+        for (int b = 0; b < here; ++b) {
+            const std::int64_t at = first + block * BLOCK + b;
+            starts[b] = static_cast<std::size_t>(rows ? rows[at] : at) * source.features;
+            bytes[b] = source.bytes + (source.bytes ? starts[b] : 0);
+            floats[b] = source.floats + (source.floats ? starts[b] : 0);
+        }
+        float* x = batch.x.get() + static_cast<std::size_t>(block) * batch.block_stride;
+        for (int part = parts.begin; part < parts.end; ++part) {
+            const int begin = std::min(part * part_size_, inputs);
+            const int end = std::min(begin + part_size_, inputs);
+            if (!sparse) {
+                if (source.bytes)
+                    gather_dense(bytes, here, begin, end, source.scale, source.offset, x);
+                else
+                    gather_dense(floats, here, begin, end, source.scale, source.offset, x);
+                continue;
+            }
+            std::uint32_t* masks = batch.masks.get() + static_cast<std::size_t>(block) *
+                                                           static_cast<std::size_t>(inputs);
+            std::fill(x + begin * BLOCK, x + end * BLOCK, 0.0f);
+            std::fill(masks + begin, masks + end, 0u);
+            for (int b = 0; b < here; ++b) {
+                const auto list = static_cast<std::size_t>((block * BLOCK + b) * input_parts_ +
+                                                           part);
+                Entry* entries = batch.entries.get() + list * static_cast<std::size_t>(part_size_);
+                batch.counts[list] =
+                    source.bytes ? gather_sparse(bytes[b], b, begin, end, source.scale, x, masks,
+                                                 entries)
+                                 : gather_sparse(floats[b], b, begin, end, source.scale, x, masks,
+                                                 entries);
+            }
+        }
+    }
+}
+
+// Computes one layer's outputs for some of its panels and some vectors of lanes.
+void Network::forward(int index, Batch& batch, Range panels, Range vectors,
+                      Scratch& scratch) const {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const bool is_input = index == 0;
+    const int inputs = layer.spec.inputs, units = layer.spec.units;
+    const float* x = is_input ? batch.x.get()
+                              : batch.outputs[static_cast<std::size_t>(index - 1)].get();
+    const std::size_t x_stride =
+        is_input ? batch.block_stride
+                 : static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded) *
+                       BLOCK;
+    float* y = batch.outputs[static_cast<std::size_t>(index)].get();
+    const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
+    // Whole blocks, each with the vectors of it that are wanted.
+    const auto each_block = [&](auto&& f) {
+        for (int v = vectors.begin; v < vectors.end;) {
+            const int block = v / VB, in_block = v % VB;
+            const int count = std::min(VB - in_block, vectors.end - v);
+            f(static_cast<std::size_t>(block), in_block, count);
+            v += count;
+        }
+    };
+    for (int group = panels.begin; group < panels.end; group += SPARSE_PANELS) {
+        const int group_panels = std::min(SPARSE_PANELS, panels.end - group);
+        const float* w = layer.weights.get() + group * layer.panel_stride;
+        const float* bias = layer.biases.get() + group * PANEL;
+        if (is_input && batch.sparse) {
+            constexpr std::size_t stride = SPARSE_PANELS * PANEL;
+            float* t = scratch.transposed.get();
+            const int begin = vectors.begin * VL, end = vectors.end * VL;
+            const int filled = std::min(end, batch.lanes);
+            for (int lane = begin; lane < filled; ++lane)
+                std::copy(bias, bias + group_panels * PANEL,
+                          t + static_cast<std::size_t>(lane) * stride);
+            with_constant<SPARSE_PANELS>(group_panels, [&](auto count) {
+                for (int part = 0; part < input_parts_; ++part)
+                    for (int lane = begin; lane < filled; ++lane) {
+                        const auto list = static_cast<std::size_t>(lane * input_parts_ + part);
+                        sparse_forward<decltype(count)::value>(
+                            w, layer.panel_stride,
+                            batch.entries.get() + list * static_cast<std::size_t>(part_size_),
+                            batch.counts[list], t + static_cast<std::size_t>(lane) * stride);
+                    }
+            });
+            each_block([&](std::size_t block, int first, int count) {
+                to_features(t + (block * BLOCK + static_cast<std::size_t>(first * VL)) * stride,
+                            stride, y + block * y_stride + group * PANEL * BLOCK + first * VL,
+                            group_panels * PANEL, count);
+            });
+        } else {
+            each_block([&](std::size_t block, int first, int count) {
+                for (int u = 0; u < group_panels * PANEL; ++u)
+                    for (int v = first; v < first + count; ++v)
+                        store(y + block * y_stride + (group * PANEL + u) * BLOCK + v * VL,
+                              splat(bias[u]));
+            });
+            for (int k = 0; k < inputs; k += INPUTS_AT_ONCE)
+                for (int p = 0; p < group_panels; ++p) {
+                    const int first_unit = (group + p) * PANEL;
+                    each_block([&](std::size_t block, int first, int count) {
+                        forward_panel(w + p * layer.panel_stride + k * PANEL,
+                                      x + block * x_stride + k * BLOCK,
+                                      y + block * y_stride + first_unit * BLOCK,
+                                      std::min(INPUTS_AT_ONCE, inputs - k),
+                                      std::min(PANEL, units - first_unit), first, count);
+                    });
+                }
+        }
+        if (layer.spec.activation == Activation::relu)
+            each_block([&](std::size_t block, int first, int count) {
+                for (int u = group * PANEL; u < (group + group_panels) * PANEL; ++u)
+                    for (int v = first; v < first + count; ++v) {
+                        float* at = y + block * y_stride + u * BLOCK + v * VL;
+                        store(at, relu(load(at)));
+                    }
+            });
+    }
+}
+
+// Softmax, the loss and its gradient with respect to the last layer's outputs, for some vectors of
+// lanes. Cross-entropy of softmax: d loss / d z = p - y (Bishop 2006, eq. 4.109).
+void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
+                             const std::int64_t* rows, std::int64_t first, float share_of_mean,
+                             Range vectors) {
+    const Layer& layer = layers_.back();
+    const int units = layer.spec.units;
+    for (int v = vectors.begin; v < vectors.end; ++v) {
+        const std::size_t at = static_cast<std::size_t>(v / VB) *
+                                   static_cast<std::size_t>(layer.padded * BLOCK) +
+                               static_cast<std::size_t>(v % VB * VL);
+        const float* z = batch.outputs.back().get() + at;
+        float* e = errors_.back().get() + at;
+        VI target{};
+        V weight{};
+        for (int i = 0; i < VL; ++i) {
+            const int lane = v * VL + i;
+            if (lane >= batch.lanes) continue;
+            const std::int64_t row = rows ? rows[first + lane] : first + lane;
+            target[i] = static_cast<std::int32_t>(labels[row]);
+            weight[i] = share_of_mean;
+        }
+        V best = load(z);
+        VI where{};
+        for (int u = 1; u < units; ++u) {
+            const V zu = load(z + u * BLOCK);
+            const VI more = zu > best;
+            best = more ? zu : best;
+            where = more ? VI{} + u : where;
+        }
+        V sum{}, wanted{};
+        for (int u = 0; u < units; ++u) {
+            const V shifted = load(z + u * BLOCK) - best;
+            const V power = exp_nonpositive(shifted);
+            store(e + u * BLOCK, power);
+            sum += power;
+            wanted = target == u ? shifted : wanted;
+        }
+        const V per_sum = weight / sum;
+        for (int u = 0; u < units; ++u) {
+            const V p = load(e + u * BLOCK) * per_sum;
+            store(e + u * BLOCK, target == u ? p - weight : p);
+        }
+        for (int i = 0; i < VL; ++i) {
+            const int lane = v * VL + i;
+            if (lane >= batch.lanes) break;
+            losses_[static_cast<std::size_t>(lane)] = cross_entropy(sum[i], wanted[i]);
+            hits_[static_cast<std::size_t>(lane)] = where[i] == target[i];
+        }
+        to_lanes(errors_.back().get() + at,
+                 transposed_.back().get() + static_cast<std::size_t>(v * VL * layer.padded),
+                 static_cast<std::size_t>(layer.padded), layer.padded, 1);
+    }
+}
+
+// The gradient with respect to some of a layer's inputs, which are the outputs of the layer below.
+void Network::backward(int index, const Batch& batch, Range inputs) {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const Layer& below = layers_[static_cast<std::size_t>(index - 1)];
+    const int rows = std::min(inputs.end, layer.spec.inputs) - inputs.begin;
+    if (rows <= 0) return;
+    const int units = layer.spec.units;
+    const int begin = inputs.begin;
+    const auto below_at = static_cast<std::size_t>(index - 1);
+    for (int block = 0; block < batch.blocks; ++block) {
+        const auto b = static_cast<std::size_t>(block);
+        const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
+        const float* e = errors_[static_cast<std::size_t>(index)].get() +
+                         b * static_cast<std::size_t>(layer.padded * BLOCK);
+        float* d = errors_[below_at].get() + b * static_cast<std::size_t>(below.padded * BLOCK) +
+                   begin * BLOCK;
+        for (int u = 0; u < units; u += INPUTS_AT_ONCE)
+            backward_rows(layer.weights.get() + u / PANEL * layer.panel_stride + begin * PANEL,
+                          layer.panel_stride, e + u * BLOCK, d, rows,
+                          std::min(INPUTS_AT_ONCE, units - u), vectors, u == 0);
+        if (below.spec.activation == Activation::relu) {
+            const float* a = batch.outputs[below_at].get() +
+                             b * static_cast<std::size_t>(below.padded * BLOCK) + begin * BLOCK;
+            for (int i = 0; i < rows * BLOCK; i += VL)
+                store(d + i, load(a + i) > V{} ? load(d + i) : V{});
+        }
+        to_lanes(d,
+                 transposed_[below_at].get() +
+                     b * static_cast<std::size_t>(below.padded * BLOCK) + begin,
+                 static_cast<std::size_t>(below.padded), round_up(rows, PANEL), VB);
+    }
+}
+
+// weights += scale * gradient, for the member's share of the layer.
+void Network::update(int index, const Batch& batch, int member, float* weights, float* biases,
+                     float scale) const {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const bool is_input = index == 0;
+    const float* x = is_input ? batch.x.get()
+                              : batch.outputs[static_cast<std::size_t>(index - 1)].get();
+    const std::size_t x_stride =
+        is_input ? batch.block_stride
+                 : static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded) *
+                       BLOCK;
+    const float* t = transposed_[static_cast<std::size_t>(index)].get();
+    const auto t_stride = static_cast<std::size_t>(layer.padded);
+    const Range panels = layer.wide ? my_panels(layer, member) : Range{0, layer.panels};
+    const Range inputs = layer.wide ? Range{0, layer.spec.inputs}
+                                    : share(layer.spec.inputs, UPDATE_INPUTS, member, threads());
+    if (is_input && batch.sparse) {
+        for (int group = panels.begin; group < panels.end; group += SPARSE_UPDATE_PANELS)
+            with_constant<SPARSE_UPDATE_PANELS>(
+                std::min(SPARSE_UPDATE_PANELS, panels.end - group), [&](auto count) {
+                    for (int k = inputs.begin; k < inputs.end; ++k) {
+                        const std::uint32_t* masks = batch.masks.get() + k;
+                        std::uint32_t any = 0;
+                        for (int block = 0; block < batch.blocks; ++block)
+                            any |= masks[block * layer.spec.inputs];
+                        if (any == 0) continue;
+                        sparse_update<decltype(count)::value>(
+                            weights + group * layer.panel_stride + k * PANEL, layer.panel_stride,
+                            masks, static_cast<std::size_t>(layer.spec.inputs), x + k * BLOCK,
+                            x_stride, t + group * PANEL, t_stride, batch.blocks, scale);
+                    }
+                });
+    } else {
+        for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
+            for (int k = inputs.begin; k < inputs.end; k += INPUTS_AT_ONCE)
+                update_panels(weights + group * layer.panel_stride + k * PANEL, layer.panel_stride,
+                              std::min(UPDATE_PANELS, panels.end - group), x + k * BLOCK, x_stride,
+                              std::min(INPUTS_AT_ONCE, inputs.end - k), t + group * PANEL,
+                              t_stride, batch.lanes, scale);
+    }
+    if (layer.wide || member == 0)
+        for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
+            V sum{};
+            for (int lane = 0; lane < batch.lanes; ++lane)
+                sum += load(t + static_cast<std::size_t>(lane) * t_stride + u);
+            store(biases + u, load(biases + u) + sum * scale);
+        }
+}
+
+Range Network::my_panels(const Layer& layer, int member) const {
+    return share(layer.panels, 1, member, threads());
+}
+
+Range Network::my_vectors(const Batch& batch, int member) const {
+    return share((batch.lanes + VL - 1) / VL, 1, member, threads());
+}
+
+void Network::clear_sums() {
+    for (Layer& layer : layers_) {
+        layer.weight_sums = Buffer<float>(layer.weights.size());
+        layer.bias_sums = Buffer<float>(layer.biases.size());
+    }
+}
+
+// weights += scale * sums, and the sums begin anew, for the member's share.
+void Network::apply_sums(int member, float scale) {
+    const auto apply = [&](const Buffer<float>& values, const Buffer<float>& sums) {
+        const Range mine = share(static_cast<int>(values.size()), PANEL, member, threads());
+        for (int i = mine.begin; i < mine.end; i += VL) {
+            store(values.get() + i, load(values.get() + i) + load(sums.get() + i) * scale);
+            store(sums.get() + i, V{});
+        }
+    };
+    for (Layer& layer : layers_) {
+        apply(layer.weights, layer.weight_sums);
+        apply(layer.biases, layer.bias_sums);
+    }
+}
+
+Totals Network::train(const Source& source, const std::int64_t* labels, const std::int64_t* order,
+                      std::int64_t count, int batch_size, float learning_rate,
+                      const std::function<bool(std::int64_t)>& poll) {
+    return pass(Goal::descend, source, labels, order, count, batch_size, learning_rate, poll);
+}
+
+Totals Network::gradients(const Source& source, const std::int64_t* labels, std::int64_t count) {
+    return pass(Goal::sum, source, labels, nullptr, count, static_cast<int>(count), 0, nullptr);
+}
+
+// One pass over the data. The phases of a step, with a barrier after each:
+//
+//   each layer:   its update of the step before (a wide layer's panels, by their owner, while they
+//                 are in its cache anyway), then its outputs
+//   softmax       each thread its lanes; and each thread its share of the next batch's gathering
+//   each layer, from the last: the errors of the layer below
+//
+// A batch of more than CHUNK lanes goes through in parts, whose gradients are summed first.
+Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels,
+                     const std::int64_t* order, std::int64_t count, int batch_size,
+                     float learning_rate, const std::function<bool(std::int64_t)>& poll) {
+    const bool fused = goal == Goal::descend && batch_size <= CHUNK;
+    const int chunk = std::min(batch_size, CHUNK);
+    reserve_training(chunk);
+    if (!fused) clear_sums();
+    const bool sparse = mostly_zero(source, count);
+    const int last = static_cast<int>(layers_.size()) - 1;
+    Totals totals;
+    bool stop = false;
+    auto asked = std::chrono::steady_clock::now();
+
+    team_.run([&](int member) {
+        Scratch& scratch = scratch_[static_cast<std::size_t>(member)];
+        const Range parts = share(input_parts_, 1, member, threads());
+        const auto batch_end = [&](std::int64_t first) {
+            return std::min(count, first / batch_size * batch_size + batch_size);
+        };
+        const auto fetch = [&](Batch& batch, std::int64_t first) {
+            const int lanes = static_cast<int>(std::min<std::int64_t>(chunk,
+                                                                      batch_end(first) - first));
+            gather(batch, source, order, first, lanes, sparse, parts);
+            if (member != 0) return;
+            batch.lanes = lanes;
+            batch.blocks = (lanes + BLOCK - 1) / BLOCK;
+            batch.sparse = sparse;
+        };
+        const auto update_own = [&](int index, const Batch& batch) {
+            Layer& layer = layers_[static_cast<std::size_t>(index)];
+            update(index, batch, member, layer.weights.get(), layer.biases.get(), -learning_rate);
+        };
+        if (count > 0) fetch(batches_[0], 0);
+        team_.barrier();
+        const Batch* before = nullptr;  // its wide layers are still to be updated
+        int turn = 0;
+        for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
+            Batch& batch = batches_[turn];
+            const std::int64_t next = first + batch.lanes;
+            const std::int64_t in_batch = batch_end(first) - first / batch_size * batch_size;
+            const Range vectors = my_vectors(batch, member);
+            for (int i = 0; i <= last; ++i) {
+                const Layer& layer = layers_[static_cast<std::size_t>(i)];
+                if (layer.wide) {
+                    if (before) update_own(i, *before);
+                    forward(i, batch, my_panels(layer, member), {0, (batch.lanes + VL - 1) / VL},
+                            scratch);
+                } else {
+                    forward(i, batch, {0, layer.panels}, vectors, scratch);
+                }
+                if (i < last || layer.wide) team_.barrier();
+            }
+            softmax_errors(batch, labels, order, first, 1.0f / static_cast<float>(in_batch),
+                           vectors);
+            if (next < count) fetch(batches_[turn ^ 1], next);
+            team_.barrier();
+            if (member == 0) {
+                double loss = 0;
+                for (int i = 0; i < batch.lanes; ++i) {
+                    loss += losses_[static_cast<std::size_t>(i)];
+                    totals.correct += hits_[static_cast<std::size_t>(i)];
+                }
+                totals.loss += loss;
+                if (!std::isfinite(loss)) {
+                    totals.bad_step = totals.steps;
+                    stop = true;
+                }
+                const auto now = std::chrono::steady_clock::now();
+                if (poll && now - asked > std::chrono::milliseconds(50)) {
+                    asked = now;
+                    if (poll(first)) stop = totals.stopped = true;
+                }
+                totals.steps += next == batch_end(first);
+            }
+            for (int i = last; i >= 1; --i) {
+                const int below = layers_[static_cast<std::size_t>(i - 1)].padded;
+                backward(i, batch, share(below, PANEL, member, threads()));
+                team_.barrier();
+            }
+            if (last == 0) team_.barrier();  // so that all see the same stop
+            for (int i = 0; i <= last; ++i) {
+                const Layer& layer = layers_[static_cast<std::size_t>(i)];
+                if (!fused)
+                    update(i, batch, member, layer.weight_sums.get(), layer.bias_sums.get(), 1.0f);
+                else if (!layer.wide)
+                    update_own(i, batch);
+            }
+            if (fused) {
+                before = &batch;
+                if (!layers_.front().wide) team_.barrier();
+            } else {
+                team_.barrier();
+                if (goal == Goal::descend && next == batch_end(first))
+                    apply_sums(member, -learning_rate);
+                team_.barrier();
+            }
+            first = next;
+        }
+        for (int i = 0; before && i <= last; ++i)
+            if (layers_[static_cast<std::size_t>(i)].wide) update_own(i, *before);
+    });
+    return totals;
+}
+
+// Each lane's probabilities, loss and whether the likeliest class is the label's.
+void Network::softmax(const Batch& batch, const std::int64_t* labels, std::int64_t first,
+                      float* probabilities, float* losses, std::int32_t* hits) const {
+    const Layer& layer = layers_.back();
+    const auto units = static_cast<std::size_t>(layer.spec.units);
+    Buffer<float> powers(units * VL);
+    for (int v = 0; v * VL < batch.lanes; ++v) {
+        const float* z = batch.outputs.back().get() +
+                         static_cast<std::size_t>(v / VB) *
+                             static_cast<std::size_t>(layer.padded * BLOCK) +
+                         static_cast<std::size_t>(v % VB * VL);
+        V best = load(z);
+        VI where{};
+        for (int u = 1; u < layer.spec.units; ++u) {
+            const V zu = load(z + u * BLOCK);
+            const VI more = zu > best;
+            best = more ? zu : best;
+            where = more ? VI{} + u : where;
+        }
+        V sum{};
+        for (int u = 0; u < layer.spec.units; ++u) {
+            const V power = exp_nonpositive(load(z + u * BLOCK) - best);
+            store(powers.get() + u * VL, power);
+            sum += power;
+        }
+        for (int i = 0; i < VL && v * VL + i < batch.lanes; ++i) {
+            const auto row = static_cast<std::size_t>(first + v * VL + i);
+            if (probabilities)
+                for (std::size_t u = 0; u < units; ++u)
+                    probabilities[row * units + u] =
+                        powers[u * VL + static_cast<std::size_t>(i)] / sum[i];
+            if (!labels) continue;
+            const auto label = static_cast<std::size_t>(labels[row]);
+            const float shifted = z[label * BLOCK + static_cast<std::size_t>(i)] - best[i];
+            losses[row] = cross_entropy(sum[i], shifted);
+            hits[row] = where[i] == static_cast<std::int32_t>(label);
+        }
+    }
+}
+
+// Each thread takes a few blocks of rows at a time through the whole network.
+Totals Network::infer(const Source& source, const std::int64_t* labels, std::int64_t count,
+                      float* probabilities, const std::function<bool(std::int64_t)>& poll) {
+    const std::int64_t per_thread = (count + threads() - 1) / threads();
+    const int lanes = static_cast<int>(std::min<std::int64_t>(
+        INFERENCE_LANES, (per_thread + BLOCK - 1) / BLOCK * BLOCK));
+    if (inference_.empty())
+        for (int i = 0; i < threads(); ++i) inference_.push_back(make_batch(INFERENCE_LANES));
+    reserve_training(INFERENCE_LANES);  // for the threads' scratch
+    const bool sparse = mostly_zero(source, count);
+    const auto rows = static_cast<std::size_t>(labels ? count : 0);
+    Buffer<float> losses(rows);
+    Buffer<std::int32_t> hits(rows);
+    std::atomic<std::int64_t> next{0};
+    std::atomic<bool> stop{false};
+    team_.run([&](int member) {
+        Batch& batch = inference_[static_cast<std::size_t>(member)];
+        auto asked = std::chrono::steady_clock::now();
+        for (;;) {
+            const std::int64_t first = next.fetch_add(lanes);
+            if (first >= count || stop) return;
+            batch.lanes = static_cast<int>(std::min<std::int64_t>(lanes, count - first));
+            batch.blocks = (batch.lanes + BLOCK - 1) / BLOCK;
+            batch.sparse = sparse;
+            gather(batch, source, nullptr, first, batch.lanes, sparse, {0, input_parts_});
+            for (std::size_t i = 0; i < layers_.size(); ++i)
+                forward(static_cast<int>(i), batch, {0, layers_[i].panels},
+                        {0, (batch.lanes + VL - 1) / VL},
+                        scratch_[static_cast<std::size_t>(member)]);
+            softmax(batch, labels, first, probabilities, losses.get(), hits.get());
+            const auto now = std::chrono::steady_clock::now();
+            if (member == 0 && poll && now - asked > std::chrono::milliseconds(50)) {
+                asked = now;
+                if (poll(first)) stop = true;
+            }
+        }
+    });
+    Totals totals;
+    totals.stopped = stop;
+    for (std::size_t i = 0; i < rows; ++i) {
+        totals.loss += losses[i];
+        totals.correct += hits[i];
+    }
+    return totals;
+}
+
+}  // namespace inkproof

@@ -1,0 +1,113 @@
+// Vectors of floats, as wide as the variant that is being compiled allows.
+//
+// One source is compiled several times, with other -m flags and another INKPROOF_VL, into shared
+// objects of their own. GCC's and Clang's vector extensions make the same code run on any
+// processor; INKPROOF_VL only says how many floats one register holds.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifndef INKPROOF_VL
+#define INKPROOF_VL 4
+#endif
+
+namespace inkproof {
+
+constexpr int VL = INKPROOF_VL;    // floats in a vector
+constexpr int BLOCK = 32;          // batch lanes that are worked on together
+constexpr int PANEL = 16;          // units that lie together in a weight panel: one cache line
+constexpr int VB = BLOCK / VL;     // vectors in a block of lanes
+constexpr int VP = PANEL / VL;     // vectors in a panel's row
+
+typedef float V __attribute__((vector_size(VL * 4), may_alias));
+typedef std::int32_t VI __attribute__((vector_size(VL * 4), may_alias));
+
+static inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
+static inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
+static inline V splat(float s) { return s - V{}; }
+static inline V max(V a, V b) { return a > b ? a : b; }
+static inline V relu(V a) { return a > V{} ? a : V{}; }
+
+// Interleaves the lower (or upper) halves of two vectors: a0 b0 a1 b1 ...
+static inline void interleave(V a, V b, V& low, V& high) {
+#if INKPROOF_VL == 16
+    low = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    high = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                   31);
+#elif INKPROOF_VL == 8
+    low = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    high = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+    low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+}
+
+// Transposes VL rows of VL floats in registers: log2(VL) rounds, in each of which row i meets row
+// i + VL/2.
+static inline void transpose(V (&rows)[VL]) {
+    for (int round = 1; round < VL; round *= 2) {
+        V next[VL];
+#pragma GCC unroll 16
+        for (int i = 0; i < VL / 2; ++i)
+            interleave(rows[i], rows[i + VL / 2], next[2 * i], next[2 * i + 1]);
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; ++i) rows[i] = next[i];
+    }
+}
+
+// exp(x) for x <= 0, to about one unit in the last place: x = n ln 2 + r with |r| <= ln(2)/2, and
+// exp(r) from its Taylor polynomial of degree 7, whose remainder is below 6e-9. Below -87 the
+// result is 0.
+static inline V exp_nonpositive(V x) {
+    const V n_float = x * 1.44269504088896341f;
+    const VI n = __builtin_convertvector(n_float - 0.5f, VI);  // towards zero: the nearest, x <= 0
+    const V nf = __builtin_convertvector(n, V);
+    const V r = (x - nf * 0.693359375f) + nf * 2.12194440e-4f;
+    V p = splat(1.0f / 5040);
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    VI bits = (n + 127) << 23;
+    V scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    return x < splat(-87.0f) ? V{} : p * scale;
+}
+
+// Numbers below 1e-38 count as zero while this lives: some processors take a hundred times as long
+// for them, and no result here depends on them.
+class FlushDenormals {
+public:
+#if defined(__x86_64__)
+    FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+    ~FlushDenormals() { _mm_setcsr(saved_); }
+
+private:
+    unsigned saved_;
+#elif defined(__aarch64__)
+    FlushDenormals() {
+        __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+        __asm__ volatile("msr fpcr, %0" ::"r"(saved_ | (1ull << 24)));
+    }
+    ~FlushDenormals() { __asm__ volatile("msr fpcr, %0" ::"r"(saved_)); }
+
+private:
+    std::uint64_t saved_;
+#else
+    FlushDenormals() {}
+#endif
+    FlushDenormals(const FlushDenormals&) = delete;
+    FlushDenormals& operator=(const FlushDenormals&) = delete;
+};
+
+}  // namespace inkproof
