@@ -1,0 +1,136 @@
+"""Inkproof trains small image classifiers on ordinary CPU cores and compares them honestly.
+
+The public names below are loaded when they are first used, so that ``import inkproof`` costs next
+to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from inkproof.comparison import Comparison, compare
+    from inkproof.data import Dataset, Split, check, load
+    from inkproof.diagnosis import diagnose
+    from inkproof.errors import (
+        Cancelled,
+        ConfigurationError,
+        DataError,
+        FileFormatError,
+        InkproofError,
+        MissingExtraError,
+        ModelError,
+        StorageError,
+        TrainingError,
+        UnknownNameError,
+        UnsupportedError,
+    )
+    from inkproof.evaluation import Evaluation, evaluate
+    from inkproof.findings import Finding
+    from inkproof.history import History
+    from inkproof.layers import Activation, Dense, Flatten
+    from inkproof.model import Model
+    from inkproof.preprocessing import Preprocessing
+    from inkproof.report import write_report
+    from inkproof.results import StudyResult
+    from inkproof.statistics import Estimate
+    from inkproof.study import Study, load_study_result, run_study
+    from inkproof.training import SGD, Epoch, Progress, Run, TrainingConfig, train
+
+__all__ = [
+    "SGD",
+    "Activation",
+    "Cancelled",
+    "Comparison",
+    "ConfigurationError",
+    "DataError",
+    "Dataset",
+    "Dense",
+    "Epoch",
+    "Estimate",
+    "Evaluation",
+    "FileFormatError",
+    "Finding",
+    "Flatten",
+    "History",
+    "InkproofError",
+    "MissingExtraError",
+    "Model",
+    "ModelError",
+    "Preprocessing",
+    "Progress",
+    "Run",
+    "Split",
+    "StorageError",
+    "Study",
+    "StudyResult",
+    "TrainingConfig",
+    "TrainingError",
+    "UnknownNameError",
+    "UnsupportedError",
+    "check",
+    "compare",
+    "diagnose",
+    "evaluate",
+    "load",
+    "load_study_result",
+    "run_study",
+    "train",
+    "write_report",
+]
+
+_MODULES: Final = {
+    "comparison": ("Comparison", "compare"),
+    "data": ("Dataset", "Split", "check", "load"),
+    "diagnosis": ("diagnose",),
+    "errors": (
+        "Cancelled",
+        "ConfigurationError",
+        "DataError",
+        "FileFormatError",
+        "InkproofError",
+        "MissingExtraError",
+        "ModelError",
+        "StorageError",
+        "TrainingError",
+        "UnknownNameError",
+        "UnsupportedError",
+    ),
+    "evaluation": ("Evaluation", "evaluate"),
+    "findings": ("Finding",),
+    "history": ("History",),
+    "layers": ("Activation", "Dense", "Flatten"),
+    "model": ("Model",),
+    "preprocessing": ("Preprocessing",),
+    "report": ("write_report",),
+    "results": ("StudyResult",),
+    "statistics": ("Estimate",),
+    "study": ("Study", "load_study_result", "run_study"),
+    "training": ("SGD", "Epoch", "Progress", "Run", "TrainingConfig", "train"),
+}
+_MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("inkproof")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "0+unknown"

@@ -1,0 +1,39 @@
+"""Files that are either as they were or complete, never half written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from inkproof.errors import StorageError
+
+__all__ = ["write_bytes"]
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file in one step: beside its place first, then renamed onto it.
+
+    Parameters
+    ----------
+    path : the file; its folder must be there
+    data : all of its content
+
+    Raises
+    ------
+    StorageError : a full disk, a missing folder or permission; what was there is as before
+    """
+    target = Path(path)
+    temporary = target.with_name(f".inkproof-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with temporary.open("xb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
