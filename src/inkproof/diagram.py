@@ -22,13 +22,12 @@ _GAP: Final = 28.0
 _MARGIN: Final = 8.0
 _MIN_WIDTH: Final = 240.0
 _ARROW: Final = 5.0
-_RADIUS: Final = 5.0
 _TINT: Final = 0.10
 
 # Upper bounds of how wide a character is, in em: those of the widest sans-serif fonts that
 # systems come with (DejaVu Sans Bold, Verdana Bold). A narrower font only leaves more room.
 _NARROW: Final = frozenset(" !'(),-./:;I[\\]`fijlrt|J")
-_MIDDLE: Final = frozenset('abcdeghknopqsuvxyz0123456789_?$*"{}EFLSTYZ^')
+_MIDDLE: Final = frozenset('abcdeghknopqsuvxyz0123456789_?$*"{}EFLSTYZ')
 _WIDE: Final = frozenset("%MWm@")
 _NARROW_EM: Final = 0.56
 _MIDDLE_EM: Final = 0.78
@@ -119,6 +118,7 @@ def svg(blocks: Sequence[Block], *, title: str, show_shapes: bool = True) -> str
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="inkproof-diagram" viewBox="0 0 {size}" '
         f'width="{drawing.width:g}" height="{drawing.height:g}" role="img" '
+        'style="max-width:100%;height:auto" '
         f'aria-label={quoteattr(title)} font-family="{_FONT}">',
         f"<title>{escape(title)}</title>",
         f"<style>{_STYLE}</style>",
@@ -128,7 +128,7 @@ def svg(blocks: Sequence[Block], *, title: str, show_shapes: bool = True) -> str
         fill = f'fill="currentColor" fill-opacity="{_TINT:g}"' if box.tinted else 'fill="none"'
         lines.append(
             f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}" '
-            f'rx="{_RADIUS:g}" {fill} stroke="currentColor"/>'
+            f'{fill} stroke="currentColor"/>'
         )
     for arrow in drawing.arrows:
         x, tip = arrow.x, arrow.end
@@ -155,7 +155,7 @@ def png(blocks: Sequence[Block], *, show_shapes: bool = True, scale: float = 2.0
     scale : pixels for each unit of the SVG
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import FancyBboxPatch, Polygon
+    from matplotlib.patches import Polygon, Rectangle
 
     drawing = _layout(blocks, show_shapes=show_shapes)
     points = 72.0  # a unit of the drawing is a point, so that font sizes carry over
@@ -170,11 +170,10 @@ def png(blocks: Sequence[Block], *, show_shapes: bool = True, scale: float = 2.0
     ink = "#1b1f24"
     for box in drawing.rectangles:
         axes.add_patch(
-            FancyBboxPatch(
+            Rectangle(
                 (box.x, box.y),
                 box.width,
                 box.height,
-                boxstyle=f"round,pad=0,rounding_size={_RADIUS}",
                 facecolor=(*_rgb(ink), _TINT if box.tinted else 0.0),
                 edgecolor=ink,
                 linewidth=1,

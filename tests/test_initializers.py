@@ -1,0 +1,95 @@
+"""Statistical tests hold for any seed: each fails by chance less often than once in 10**8."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from inkproof.initializers import fans, glorot_limit, initial_weights
+from inkproof.layers import Activation, Dense, Flatten, Layer
+
+ALPHA = 1e-9
+SIGMAS = stats.norm.isf(ALPHA / 2)
+seeds = st.integers(0, 2**64 - 1)
+
+
+def weights_of(layers: list[Layer], inputs: int, seed: int) -> list[np.ndarray]:
+    shape: tuple[int, ...] = (inputs,)
+    specs = []
+    for layer in layers:
+        specs.append(layer.weight_specs(shape))
+        shape = layer.output_shape(shape)
+    return initial_weights(specs, seed=seed)
+
+
+def test_fans_are_keras_for_dense_and_convolution_kernels():
+    assert fans((784, 500)) == (784, 500)
+    assert fans((3, 3, 32, 64)) == (9 * 32, 9 * 64)
+
+
+def test_the_limit_is_glorots():
+    # Keras: GlorotUniform draws from [-limit, limit], limit = sqrt(6 / (fan_in + fan_out))
+    assert glorot_limit((784, 500)) == pytest.approx(math.sqrt(6 / 1284), rel=1e-15)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds, st.integers(20, 800), st.integers(20, 600))
+def test_kernels_are_glorot_uniform_and_biases_zero(seed: int, inputs: int, units: int):
+    kernel, bias = weights_of([Dense(units)], inputs, seed)
+    assert kernel.dtype == bias.dtype == np.float32
+    assert kernel.shape == (inputs, units)
+    np.testing.assert_array_equal(bias, np.zeros(units, np.float32))
+    limit = math.sqrt(6 / (inputs + units))
+    values = kernel.astype(np.float64).ravel()
+    assert np.abs(values).max() <= limit * (1 + 2**-23)
+    n = values.size
+    # Of a uniform on [-limit, limit]: variance limit**2 / 3, kurtosis 9/5.
+    variance = limit**2 / 3
+    assert abs(values.mean()) < SIGMAS * math.sqrt(variance / n)
+    assert abs(np.mean(values**2) / variance - 1) < SIGMAS * math.sqrt((9 / 5 - 1) / n)
+    test = stats.kstest(values, stats.uniform(loc=-limit, scale=2 * limit).cdf)
+    assert test.pvalue > ALPHA
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds)
+def test_layers_and_seeds_are_independent(seed: int):
+    first, _, second, _ = weights_of([Dense(200), Dense(200)], 200, seed)
+    other = weights_of([Dense(200)], 200, (seed + 1) % 2**64)[0]
+    for a, b in ((first, second), (first, other)):
+        correlation = np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        assert abs(correlation) < SIGMAS / math.sqrt(a.size)
+        assert (a == b).mean() < 0.01
+
+
+@given(seeds)
+def test_the_seed_fixes_the_weights(seed: int):
+    again = [weights_of([Dense(5), Dense(3)], 4, seed) for _ in range(2)]
+    for a, b in zip(*again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_weights_of_a_seed_never_change():
+    kernel = weights_of([Dense(2)], 3, 42)[0]
+    # Recorded once: a later version of Inkproof or NumPy must give the same.
+    words = np.random.Philox(
+        key=np.array([42, 2], np.uint64), counter=np.zeros(4, np.uint64)
+    ).random_raw(6)
+    expected = [(int(word) >> 11) / 2**53 * 2 - 1 for word in words]
+    np.testing.assert_array_equal(
+        kernel.ravel(), np.array([value * math.sqrt(6 / 5) for value in expected], np.float32)
+    )
+
+
+def test_layers_without_weights_change_no_other_layers_start():
+    plain = weights_of([Dense(5, activation="relu"), Dense(3, activation="softmax")], 4, 7)
+    split = weights_of(
+        [Flatten(), Dense(5), Activation("relu"), Dense(3), Activation("softmax")], 4, 7
+    )
+    for a, b in zip(plain, split, strict=True):
+        np.testing.assert_array_equal(a, b)
