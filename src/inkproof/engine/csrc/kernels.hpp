@@ -251,6 +251,8 @@ template <int P>
 static inline void sparse_update(float* w, std::size_t panel_stride, const std::uint32_t* masks,
                                  std::size_t mask_stride, const float* x, std::size_t block_stride,
                                  const float* t, std::size_t t_stride, int blocks, float scale) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) __builtin_prefetch(w + p * panel_stride + 8 * PANEL, 1);
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = V{};

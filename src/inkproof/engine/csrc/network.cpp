@@ -12,6 +12,8 @@ namespace {
 constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
 constexpr int INFERENCE_LANES = 128;
 constexpr int PART = 144;            // inputs in a part of a sparse row: their weights stay in L1
+constexpr int OWN_INPUTS = 4;        // up to so many threads gather the whole batch each
+constexpr int PANELS_IN_CACHE = 4;   // updated and then used while the second-level cache has them
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
 constexpr float DENSE_FROM = 0.4f;   // share of inputs that are not zero
 constexpr float WORST_LOSS = 16.118095f;  // -ln(1e-7): Keras clips probabilities there
@@ -60,9 +62,9 @@ inline bool all_zero(const std::uint8_t* p) {
     return eight == 0;
 }
 inline bool all_zero(const float* p) {
-    for (int i = 0; i < 8; ++i)
-        if (p[i] != 0) return false;
-    return true;
+    bool zero = true;
+    for (int i = 0; i < 8; ++i) zero &= p[i] == 0;
+    return zero;
 }
 
 // -ln p where p = exp(shifted) / sum, for the label's output less the greatest.
@@ -72,24 +74,30 @@ inline float cross_entropy(float sum, float shifted) {
 }
 
 // Lists the features [begin, end) of one row that are not zero, and scatters them into x and masks.
+// What x holds where a mask's bit is not set means nothing.
 template <typename T>
 int gather_sparse(const T* row, int lane, int begin, int end, float scale, float* x,
                   std::uint32_t* masks, Entry* entries) {
     int count = 0;
+    // Without branches on the values, which no processor could predict.
     const auto take = [&](int k) {
         const float value = static_cast<float>(row[k]) * scale;
-        entries[count++] = {static_cast<std::uint32_t>(k * PANEL), value};
+        const bool filled = row[k] != 0;
+        entries[count] = {static_cast<std::uint32_t>(k * PANEL), value};
+        count += filled;
         x[k * BLOCK + lane] = value;
-        masks[k] |= 1u << lane;
+        masks[k] |= static_cast<std::uint32_t>(filled) << lane;
     };
-    int k = begin;
+    int eights[PART / 8 + 1];
+    int filled_eights = 0, k = begin;
     for (; k + 8 <= end; k += 8) {
-        if (all_zero(row + k)) continue;
-        for (int i = k; i < k + 8; ++i)
-            if (row[i] != 0) take(i);
+        eights[filled_eights] = k;
+        filled_eights += !all_zero(row + k);
     }
-    for (; k < end; ++k)
-        if (row[k] != 0) take(k);
+    for (int e = 0; e < filled_eights; ++e)
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; ++i) take(eights[e] + i);
+    for (; k < end; ++k) take(k);
     return count;
 }
 
@@ -105,10 +113,12 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads)
         layer.panel_stride = static_cast<std::size_t>(specs[i].inputs) * PANEL;
         const bool last = i + 1 == specs.size();
         layer.wide = layer.panels >= threads && !(last && specs[i].units <= NARROW_UNITS);
+        layer.halves = layer.panels >= 8 ? 2 : 1;
         layer.weights = Buffer<float>(layer.panels * layer.panel_stride);
         layer.biases = Buffer<float>(static_cast<std::size_t>(layer.padded));
         layers_.push_back(std::move(layer));
     }
+    last_in_shares_ = layers_.size() > 1 && !layers_.back().wide;
     const int inputs = specs.front().inputs;
     input_parts_ = round_up((inputs + PART - 1) / PART, threads);
     part_size_ = (inputs + input_parts_ - 1) / input_parts_;
@@ -149,16 +159,20 @@ void Network::get_gradients(int index, float* kernel, float* bias) const {
     from_panels(layer, layer.weight_sums.get(), layer.bias_sums.get(), kernel, bias);
 }
 
-Batch Network::make_batch(int lanes) const {
+Batch Network::make_batch(int lanes, int copies) const {
     Batch batch;
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
     const int inputs = layers_.front().spec.inputs;
-    batch.block_stride = static_cast<std::size_t>(round_up(inputs, PANEL)) * BLOCK;
-    batch.x = Buffer<float>(blocks * batch.block_stride);
-    batch.masks = Buffer<std::uint32_t>(blocks * static_cast<std::size_t>(inputs));
-    batch.entries = Buffer<Entry>(blocks * BLOCK *
-                                  static_cast<std::size_t>(input_parts_ * part_size_));
-    batch.counts = Buffer<std::int32_t>(blocks * BLOCK * static_cast<std::size_t>(input_parts_));
+    const auto parts = static_cast<std::size_t>(input_parts_);
+    for (int i = 0; i < copies; ++i) {
+        Inputs copy;
+        copy.block_stride = static_cast<std::size_t>(round_up(inputs, PANEL)) * BLOCK;
+        copy.x = Buffer<float>(blocks * copy.block_stride);
+        copy.masks = Buffer<std::uint32_t>(blocks * static_cast<std::size_t>(inputs));
+        copy.entries = Buffer<Entry>(blocks * BLOCK * parts * static_cast<std::size_t>(part_size_));
+        copy.counts = Buffer<std::int32_t>(blocks * BLOCK * parts);
+        batch.inputs.push_back(std::move(copy));
+    }
     for (const Layer& layer : layers_)
         batch.outputs.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
     return batch;
@@ -166,7 +180,8 @@ Batch Network::make_batch(int lanes) const {
 
 void Network::reserve_training(int lanes) {
     if (lanes <= capacity_) return;
-    for (Batch& batch : batches_) batch = make_batch(lanes);
+    const int copies = threads() <= OWN_INPUTS ? threads() : 1;
+    for (Batch& batch : batches_) batch = make_batch(lanes, copies);
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
     errors_.clear();
     transposed_.clear();
@@ -174,6 +189,12 @@ void Network::reserve_training(int lanes) {
         errors_.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
         transposed_.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
     }
+    for (auto& share : output_shares_)
+        share = Buffer<float>(blocks * static_cast<std::size_t>(layers_.back().padded * BLOCK));
+    int widest = 0;
+    for (const Layer& layer : layers_) widest = std::max(widest, layer.padded);
+    for (auto& share : shares_)
+        share = Buffer<float>(blocks * static_cast<std::size_t>(widest * BLOCK));
     losses_ = Buffer<float>(blocks * BLOCK);
     hits_ = Buffer<std::int32_t>(blocks * BLOCK);
     for (Scratch& scratch : scratch_)
@@ -193,9 +214,13 @@ bool Network::mostly_zero(const Source& source, std::int64_t count) const {
 }
 
 // Brings the named rows into the batch: the features of the given input parts only.
-void Network::gather(Batch& batch, const Source& source, const std::int64_t* rows,
-                     std::int64_t first, int lanes, bool sparse, Range parts) const {
+void Network::gather(Inputs& batch, const Source& source, const std::int64_t* rows,
+                     std::int64_t first, int lanes, std::int64_t count, bool sparse,
+                     Range parts) const {
     const int inputs = layers_.front().spec.inputs;
+    const char* memory = source.bytes ? reinterpret_cast<const char*>(source.bytes)
+                                      : reinterpret_cast<const char*>(source.floats);
+    const std::size_t row_bytes = source.features * (source.bytes ? 1 : sizeof(float));
     for (int block = 0; block * BLOCK < lanes; ++block) {
         const int here = std::min(BLOCK, lanes - block * BLOCK);
         std::size_t starts[BLOCK];
@@ -203,6 +228,13 @@ void Network::gather(Batch& batch, const Source& source, const std::int64_t* row
         const float* floats[BLOCK];
         for (int b = 0; b < here; ++b) {
             const std::int64_t at = first + block * BLOCK + b;
+            // The row of a lane of the batch after this one: rows come in random order, and memory
+            // is far away.
+            if (rows && at + lanes < count) {
+                const std::size_t ahead = static_cast<std::size_t>(rows[at + lanes]) * row_bytes;
+                for (std::size_t i = 0; i < row_bytes; i += 64)
+                    __builtin_prefetch(memory + ahead + i, 0, 2);
+            }
             starts[b] = static_cast<std::size_t>(rows ? rows[at] : at) * source.features;
             bytes[b] = source.bytes + (source.bytes ? starts[b] : 0);
             floats[b] = source.floats + (source.floats ? starts[b] : 0);
@@ -220,7 +252,6 @@ void Network::gather(Batch& batch, const Source& source, const std::int64_t* row
             }
             std::uint32_t* masks = batch.masks.get() + static_cast<std::size_t>(block) *
                                                            static_cast<std::size_t>(inputs);
-            std::fill(x + begin * BLOCK, x + end * BLOCK, 0.0f);
             std::fill(masks + begin, masks + end, 0u);
             for (int b = 0; b < here; ++b) {
                 const auto list = static_cast<std::size_t>((block * BLOCK + b) * input_parts_ +
@@ -237,15 +268,16 @@ void Network::gather(Batch& batch, const Source& source, const std::int64_t* row
 }
 
 // Computes one layer's outputs for some of its panels and some vectors of lanes.
-void Network::forward(int index, Batch& batch, Range panels, Range vectors,
+void Network::forward(int index, Batch& batch, int member, Range panels, Range vectors,
                       Scratch& scratch) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
     const int inputs = layer.spec.inputs, units = layer.spec.units;
-    const float* x = is_input ? batch.x.get()
+    const Inputs& in = batch.inputs_of(member);
+    const float* x = is_input ? in.x.get()
                               : batch.outputs[static_cast<std::size_t>(index - 1)].get();
     const std::size_t x_stride =
-        is_input ? batch.block_stride
+        is_input ? in.block_stride
                  : static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded) *
                        BLOCK;
     float* y = batch.outputs[static_cast<std::size_t>(index)].get();
@@ -277,8 +309,8 @@ void Network::forward(int index, Batch& batch, Range panels, Range vectors,
                         const auto list = static_cast<std::size_t>(lane * input_parts_ + part);
                         sparse_forward<decltype(count)::value>(
                             w, layer.panel_stride,
-                            batch.entries.get() + list * static_cast<std::size_t>(part_size_),
-                            batch.counts[list], t + static_cast<std::size_t>(lane) * stride);
+                            in.entries.get() + list * static_cast<std::size_t>(part_size_),
+                            in.counts[list], t + static_cast<std::size_t>(lane) * stride);
                     }
             });
             each_block([&](std::size_t block, int first, int count) {
@@ -316,6 +348,36 @@ void Network::forward(int index, Batch& batch, Range panels, Range vectors,
     }
 }
 
+// The last layer's outputs without their sum: the share of a fixed half of its inputs, which are
+// those that the same thread has computed, for the member's lanes.
+void Network::forward_shares(const Batch& batch, int member) {
+    const Layer& layer = layers_.back();
+    const std::size_t at = layers_.size() - 2;
+    const auto x_stride = static_cast<std::size_t>(layers_[at].padded * BLOCK);
+    const auto y_stride = static_cast<std::size_t>(layer.padded * BLOCK);
+    const bool by_half = threads() % 2 == 0;
+    const int sharers = by_half ? threads() / 2 : threads();
+    const Range vectors = share((batch.lanes + VL - 1) / VL, 1, member % sharers, sharers);
+    for (int half = 0; half < 2; ++half) {
+        if (by_half && half != member / sharers) continue;
+        const Range mine = share(layer.spec.inputs, PANEL, half, 2);
+        for (int v = vectors.begin; v < vectors.end;) {
+            const auto block = static_cast<std::size_t>(v / VB);
+            const int first = v % VB, count = std::min(VB - first, vectors.end - v);
+            float* y = output_shares_[half].get() + block * y_stride;
+            for (int u = 0; u < layer.spec.units; ++u)
+                for (int j = first; j < first + count; ++j)
+                    store(y + u * BLOCK + j * VL, half == 0 ? splat(layer.biases[static_cast<std::size_t>(u)]) : V{});
+            for (int p = 0; p < layer.panels; ++p)
+                forward_panel(layer.weights.get() + p * layer.panel_stride + mine.begin * PANEL,
+                              batch.outputs[at].get() + block * x_stride + mine.begin * BLOCK,
+                              y + p * PANEL * BLOCK, mine.end - mine.begin,
+                              std::min(PANEL, layer.spec.units - p * PANEL), first, count);
+            v += count;
+        }
+    }
+}
+
 // Softmax, the loss and its gradient with respect to the last layer's outputs, for some vectors of
 // lanes. Cross-entropy of softmax: d loss / d z = p - y (Bishop 2006, eq. 4.109).
 void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
@@ -327,7 +389,10 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
         const std::size_t at = static_cast<std::size_t>(v / VB) *
                                    static_cast<std::size_t>(layer.padded * BLOCK) +
                                static_cast<std::size_t>(v % VB * VL);
-        const float* z = batch.outputs.back().get() + at;
+        float* z = batch.outputs.back().get() + at;
+        for (int u = 0; last_in_shares_ && u < units * BLOCK; u += BLOCK)
+            store(z + u, load(output_shares_[0].get() + at + u) +
+                             load(output_shares_[1].get() + at + u));
         float* e = errors_.back().get() + at;
         VI target{};
         V weight{};
@@ -371,61 +436,89 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
     }
 }
 
-// The gradient with respect to some of a layer's inputs, which are the outputs of the layer below.
-void Network::backward(int index, const Batch& batch, Range inputs) {
+// The gradient with respect to a layer's inputs, which are the outputs of the layer below, is the
+// sum of the shares of two fixed halves of the layer's units. Each thread works out the share of
+// the units that it owns, so that no thread reads weights that another one writes: moving those
+// between the cores costs more than all the sums.
+void Network::backward_shares(int index, const Batch& batch, int member) {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    const Layer& below = layers_[static_cast<std::size_t>(index - 1)];
-    const int rows = std::min(inputs.end, layer.spec.inputs) - inputs.begin;
+    const bool halved = by_half(layer);
+    const int sharers = halved ? threads() / 2 : threads();
+    const Range mine = share(round_up(layer.spec.inputs, PANEL), PANEL, member % sharers, sharers);
+    const int rows = std::min(mine.end, layer.spec.inputs) - mine.begin;
     if (rows <= 0) return;
-    const int units = layer.spec.units;
-    const int begin = inputs.begin;
-    const auto below_at = static_cast<std::size_t>(index - 1);
-    for (int block = 0; block < batch.blocks; ++block) {
-        const auto b = static_cast<std::size_t>(block);
-        const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
-        const float* e = errors_[static_cast<std::size_t>(index)].get() +
-                         b * static_cast<std::size_t>(layer.padded * BLOCK);
-        float* d = errors_[below_at].get() + b * static_cast<std::size_t>(below.padded * BLOCK) +
-                   begin * BLOCK;
-        for (int u = 0; u < units; u += INPUTS_AT_ONCE)
-            backward_rows(layer.weights.get() + u / PANEL * layer.panel_stride + begin * PANEL,
-                          layer.panel_stride, e + u * BLOCK, d, rows,
-                          std::min(INPUTS_AT_ONCE, units - u), vectors, u == 0);
-        if (below.spec.activation == Activation::relu) {
-            const float* a = batch.outputs[below_at].get() +
-                             b * static_cast<std::size_t>(below.padded * BLOCK) + begin * BLOCK;
-            for (int i = 0; i < rows * BLOCK; i += VL)
-                store(d + i, load(a + i) > V{} ? load(d + i) : V{});
+    const auto below_stride =
+        static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded * BLOCK);
+    for (int half = 0; half < layer.halves; ++half) {
+        if (halved && half != member / sharers) continue;
+        const Range panels = share(layer.panels, 1, half, layer.halves);
+        const int first_unit = panels.begin * PANEL;
+        const int units = std::min(panels.end * PANEL, layer.spec.units) - first_unit;
+        for (int block = 0; block < batch.blocks; ++block) {
+            const auto b = static_cast<std::size_t>(block);
+            const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
+            const float* e = errors_[static_cast<std::size_t>(index)].get() +
+                             b * static_cast<std::size_t>(layer.padded * BLOCK);
+            const Buffer<float>& into =
+                halved ? shares_[half] : half ? shares_[1] : errors_[static_cast<std::size_t>(index - 1)];
+            float* d = into.get() + b * below_stride + mine.begin * BLOCK;
+            for (int u = 0; u < units; u += INPUTS_AT_ONCE)
+                backward_rows(layer.weights.get() +
+                                  (first_unit + u) / PANEL * layer.panel_stride +
+                                  mine.begin * PANEL,
+                              layer.panel_stride, e + (first_unit + u) * BLOCK, d, rows,
+                              std::min(INPUTS_AT_ONCE, units - u), vectors, u == 0);
         }
-        to_lanes(d,
-                 transposed_[below_at].get() +
-                     b * static_cast<std::size_t>(below.padded * BLOCK) + begin,
+    }
+}
+
+// Adds up the shares, and takes the gradient through the activation of the layer below.
+void Network::backward_sum(int index, const Batch& batch, int member) {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const auto below_at = static_cast<std::size_t>(index - 1);
+    const Layer& below = layers_[below_at];
+    const bool is_relu = below.spec.activation == Activation::relu;
+    const Range mine = share(below.padded, PANEL, member, threads());
+    const int rows = std::min(mine.end, layer.spec.inputs) - mine.begin;
+    if (rows <= 0) return;
+    for (int block = 0; block < batch.blocks; ++block) {
+        const std::size_t at = static_cast<std::size_t>(block) *
+                               static_cast<std::size_t>(below.padded * BLOCK);
+        const std::size_t from = at + static_cast<std::size_t>(mine.begin * BLOCK);
+        const float* one = (by_half(layer) ? shares_[0] : errors_[below_at]).get() + from;
+        const float* other = shares_[1].get() + from;
+        const float* a = batch.outputs[below_at].get() + from;
+        float* d = errors_[below_at].get() + from;
+        for (int i = 0; i < rows * BLOCK; i += VL) {
+            V sum = load(one + i);
+            if (layer.halves == 2) sum += load(other + i);
+            store(d + i, is_relu ? (load(a + i) > V{} ? sum : V{}) : sum);
+        }
+        to_lanes(d, transposed_[below_at].get() + at + mine.begin,
                  static_cast<std::size_t>(below.padded), round_up(rows, PANEL), VB);
     }
 }
 
-// weights += scale * gradient, for the member's share of the layer.
-void Network::update(int index, const Batch& batch, int member, float* weights, float* biases,
-                     float scale) const {
+// weights += scale * gradient, for some panels and some inputs; whoever has input 0 has the biases.
+void Network::update(int index, const Batch& batch, int member, Range panels, Range inputs,
+                     float* weights, float* biases, float scale) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
-    const float* x = is_input ? batch.x.get()
+    const Inputs& in = batch.inputs_of(member);
+    const float* x = is_input ? in.x.get()
                               : batch.outputs[static_cast<std::size_t>(index - 1)].get();
     const std::size_t x_stride =
-        is_input ? batch.block_stride
+        is_input ? in.block_stride
                  : static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded) *
                        BLOCK;
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
     const auto t_stride = static_cast<std::size_t>(layer.padded);
-    const Range panels = layer.wide ? my_panels(layer, member) : Range{0, layer.panels};
-    const Range inputs = layer.wide ? Range{0, layer.spec.inputs}
-                                    : share(layer.spec.inputs, UPDATE_INPUTS, member, threads());
     if (is_input && batch.sparse) {
         for (int group = panels.begin; group < panels.end; group += SPARSE_UPDATE_PANELS)
             with_constant<SPARSE_UPDATE_PANELS>(
                 std::min(SPARSE_UPDATE_PANELS, panels.end - group), [&](auto count) {
                     for (int k = inputs.begin; k < inputs.end; ++k) {
-                        const std::uint32_t* masks = batch.masks.get() + k;
+                        const std::uint32_t* masks = in.masks.get() + k;
                         std::uint32_t any = 0;
                         for (int block = 0; block < batch.blocks; ++block)
                             any |= masks[block * layer.spec.inputs];
@@ -444,7 +537,7 @@ void Network::update(int index, const Batch& batch, int member, float* weights, 
                               std::min(INPUTS_AT_ONCE, inputs.end - k), t + group * PANEL,
                               t_stride, batch.lanes, scale);
     }
-    if (layer.wide || member == 0)
+    if (inputs.begin == 0)
         for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
             V sum{};
             for (int lane = 0; lane < batch.lanes; ++lane)
@@ -453,8 +546,18 @@ void Network::update(int index, const Batch& batch, int member, float* weights, 
         }
 }
 
+// Whether the two shares of a layer's input gradients are worked out by different threads.
+bool Network::by_half(const Layer& layer) const {
+    return layer.wide && layer.halves == 2 && threads() % 2 == 0;
+}
+
 Range Network::my_panels(const Layer& layer, int member) const {
-    return share(layer.panels, 1, member, threads());
+    return layer.wide ? share(layer.panels, 1, member, threads()) : Range{0, layer.panels};
+}
+
+Range Network::my_inputs(const Layer& layer, int member) const {
+    const int inputs = layer.spec.inputs;
+    return layer.wide ? Range{0, inputs} : share(inputs, UPDATE_INPUTS, member, threads());
 }
 
 Range Network::my_vectors(const Batch& batch, int member) const {
@@ -498,7 +601,7 @@ Totals Network::gradients(const Source& source, const std::int64_t* labels, std:
 //   each layer:   its update of the step before (a wide layer's panels, by their owner, while they
 //                 are in its cache anyway), then its outputs
 //   softmax       each thread its lanes; and each thread its share of the next batch's gathering
-//   each layer, from the last: the errors of the layer below
+//   each layer, from the last: shares of the errors of the layer below; their sums
 //
 // A batch of more than CHUNK lanes goes through in parts, whose gradients are summed first.
 Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels,
@@ -516,22 +619,26 @@ Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels
 
     team_.run([&](int member) {
         Scratch& scratch = scratch_[static_cast<std::size_t>(member)];
-        const Range parts = share(input_parts_, 1, member, threads());
+        const bool alone = batches_[0].inputs.size() > 1;
+        const Range parts = alone ? Range{0, input_parts_}
+                                  : share(input_parts_, 1, member, threads());
         const auto batch_end = [&](std::int64_t first) {
             return std::min(count, first / batch_size * batch_size + batch_size);
         };
         const auto fetch = [&](Batch& batch, std::int64_t first) {
             const int lanes = static_cast<int>(std::min<std::int64_t>(chunk,
                                                                       batch_end(first) - first));
-            gather(batch, source, order, first, lanes, sparse, parts);
+            gather(batch.inputs[alone ? static_cast<std::size_t>(member) : 0], source, order, first,
+                   lanes, count, sparse, parts);
             if (member != 0) return;
             batch.lanes = lanes;
             batch.blocks = (lanes + BLOCK - 1) / BLOCK;
             batch.sparse = sparse;
         };
-        const auto update_own = [&](int index, const Batch& batch) {
-            Layer& layer = layers_[static_cast<std::size_t>(index)];
-            update(index, batch, member, layer.weights.get(), layer.biases.get(), -learning_rate);
+        const auto descend = [&](int index, const Batch& batch, Range panels) {
+            const Layer& layer = layers_[static_cast<std::size_t>(index)];
+            update(index, batch, member, panels, my_inputs(layer, member), layer.weights.get(),
+                   layer.biases.get(), -learning_rate);
         };
         if (count > 0) fetch(batches_[0], 0);
         team_.barrier();
@@ -544,14 +651,19 @@ Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels
             const Range vectors = my_vectors(batch, member);
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
+                const Range panels = my_panels(layer, member);
                 if (layer.wide) {
-                    if (before) update_own(i, *before);
-                    forward(i, batch, my_panels(layer, member), {0, (batch.lanes + VL - 1) / VL},
-                            scratch);
+                    for (int p = panels.begin; p < panels.end; p += PANELS_IN_CACHE) {
+                        const Range some{p, std::min(p + PANELS_IN_CACHE, panels.end)};
+                        if (before) descend(i, *before, some);
+                        forward(i, batch, member, some, {0, (batch.lanes + VL - 1) / VL}, scratch);
+                    }
+                } else if (i == last && last_in_shares_) {
+                    forward_shares(batch, member);
                 } else {
-                    forward(i, batch, {0, layer.panels}, vectors, scratch);
+                    forward(i, batch, member, panels, vectors, scratch);
                 }
-                if (i < last || layer.wide) team_.barrier();
+                if (i < last || layer.wide || last_in_shares_) team_.barrier();
             }
             softmax_errors(batch, labels, order, first, 1.0f / static_cast<float>(in_batch),
                            vectors);
@@ -576,17 +688,19 @@ Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels
                 totals.steps += next == batch_end(first);
             }
             for (int i = last; i >= 1; --i) {
-                const int below = layers_[static_cast<std::size_t>(i - 1)].padded;
-                backward(i, batch, share(below, PANEL, member, threads()));
+                backward_shares(i, batch, member);
+                if (by_half(layers_[static_cast<std::size_t>(i)])) team_.barrier();
+                backward_sum(i, batch, member);
                 team_.barrier();
             }
             if (last == 0) team_.barrier();  // so that all see the same stop
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
                 if (!fused)
-                    update(i, batch, member, layer.weight_sums.get(), layer.bias_sums.get(), 1.0f);
+                    update(i, batch, member, my_panels(layer, member), my_inputs(layer, member),
+                           layer.weight_sums.get(), layer.bias_sums.get(), 1.0f);
                 else if (!layer.wide)
-                    update_own(i, batch);
+                    descend(i, batch, my_panels(layer, member));
             }
             if (fused) {
                 before = &batch;
@@ -599,8 +713,10 @@ Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels
             }
             first = next;
         }
-        for (int i = 0; before && i <= last; ++i)
-            if (layers_[static_cast<std::size_t>(i)].wide) update_own(i, *before);
+        for (int i = 0; before && i <= last; ++i) {
+            const Layer& layer = layers_[static_cast<std::size_t>(i)];
+            if (layer.wide) descend(i, *before, my_panels(layer, member));
+        }
     });
     return totals;
 }
@@ -652,7 +768,7 @@ Totals Network::infer(const Source& source, const std::int64_t* labels, std::int
     const int lanes = static_cast<int>(std::min<std::int64_t>(
         INFERENCE_LANES, (per_thread + BLOCK - 1) / BLOCK * BLOCK));
     if (inference_.empty())
-        for (int i = 0; i < threads(); ++i) inference_.push_back(make_batch(INFERENCE_LANES));
+        for (int i = 0; i < threads(); ++i) inference_.push_back(make_batch(INFERENCE_LANES, 1));
     reserve_training(INFERENCE_LANES);  // for the threads' scratch
     const bool sparse = mostly_zero(source, count);
     const auto rows = static_cast<std::size_t>(labels ? count : 0);
@@ -669,9 +785,10 @@ Totals Network::infer(const Source& source, const std::int64_t* labels, std::int
             batch.lanes = static_cast<int>(std::min<std::int64_t>(lanes, count - first));
             batch.blocks = (batch.lanes + BLOCK - 1) / BLOCK;
             batch.sparse = sparse;
-            gather(batch, source, nullptr, first, batch.lanes, sparse, {0, input_parts_});
+            gather(batch.inputs[0], source, nullptr, first, batch.lanes, count, sparse,
+                   {0, input_parts_});
             for (std::size_t i = 0; i < layers_.size(); ++i)
-                forward(static_cast<int>(i), batch, {0, layers_[i].panels},
+                forward(static_cast<int>(i), batch, 0, {0, layers_[i].panels},
                         {0, (batch.lanes + VL - 1) / VL},
                         scratch_[static_cast<std::size_t>(member)]);
             softmax(batch, labels, first, probabilities, losses.get(), hits.get());

@@ -69,20 +69,30 @@ struct Layer {
     int panels, padded;  // padded: panels * PANEL
     std::size_t panel_stride;
     bool wide;  // split over the threads by panels, or else by lanes (forward) and inputs (update)
+    int halves;  // into which its units fall for the gradient of its inputs
     Buffer<float> weights, biases;
     Buffer<float> weight_sums, bias_sums;  // gradients, where they are needed by themselves
+};
+
+// The inputs of a batch, as the products of the first layer want them.
+struct Inputs {
+    std::size_t block_stride = 0;  // of x
+    Buffer<float> x;               // [block][input][lane]
+    Buffer<std::uint32_t> masks;   // [block][input]: which lanes are not zero
+    Buffer<Entry> entries;         // [lane][part of the inputs][...]
+    Buffer<std::int32_t> counts;   // [lane][part of the inputs]
 };
 
 // One batch (or a part of one) on its way through the network.
 struct Batch {
     int lanes = 0, blocks = 0;
     bool sparse = false;
-    std::size_t block_stride = 0;     // of x
-    Buffer<float> x;                  // [block][input][lane]
-    Buffer<std::uint32_t> masks;      // [block][input]: which lanes are not zero
-    Buffer<Entry> entries;            // [lane][input part][...]
-    Buffer<std::int32_t> counts;      // [lane][input part]
+    std::vector<Inputs> inputs;          // one for each thread, or one for all
     std::vector<Buffer<float>> outputs;  // of each layer, [block][unit][lane]
+
+    const Inputs& inputs_of(int member) const {
+        return inputs[static_cast<std::size_t>(member) % inputs.size()];
+    }
 };
 
 struct Totals {
@@ -131,24 +141,29 @@ private:
                 const std::int64_t* order, std::int64_t count, int batch_size,
                 float learning_rate, const std::function<bool(std::int64_t)>& poll);
 
-    Batch make_batch(int lanes) const;
+    Batch make_batch(int lanes, int copies) const;
     void reserve_training(int lanes);
     void clear_sums();
     bool mostly_zero(const Source& source, std::int64_t count) const;
 
-    void gather(Batch& batch, const Source& source, const std::int64_t* rows, std::int64_t first,
-                int lanes, bool sparse, Range parts) const;
-    void forward(int layer, Batch& batch, Range panels, Range vectors, Scratch& scratch) const;
+    void gather(Inputs& inputs, const Source& source, const std::int64_t* rows, std::int64_t first,
+                int lanes, std::int64_t count, bool sparse, Range parts) const;
+    void forward(int layer, Batch& batch, int member, Range panels, Range vectors,
+                 Scratch& scratch) const;
+    void forward_shares(const Batch& batch, int member);
     void softmax_errors(const Batch& batch, const std::int64_t* labels, const std::int64_t* rows,
                         std::int64_t first, float share_of_mean, Range vectors);
-    void backward(int layer, const Batch& batch, Range inputs);
-    void update(int layer, const Batch& batch, int member, float* weights, float* biases,
-                float scale) const;
+    void backward_shares(int layer, const Batch& batch, int member);
+    void backward_sum(int layer, const Batch& batch, int member);
+    void update(int layer, const Batch& batch, int member, Range panels, Range inputs,
+                float* weights, float* biases, float scale) const;
     void apply_sums(int member, float scale);
     void softmax(const Batch& batch, const std::int64_t* labels, std::int64_t first,
                  float* probabilities, float* losses, std::int32_t* hits) const;
 
+    bool by_half(const Layer& layer) const;
     Range my_panels(const Layer& layer, int member) const;
+    Range my_inputs(const Layer& layer, int member) const;
     Range my_vectors(const Batch& batch, int member) const;
 
     std::vector<Layer> layers_;
@@ -160,6 +175,9 @@ private:
     std::vector<Batch> inference_;  // of each thread
     std::vector<Buffer<float>> errors_;       // of each layer, [block][unit][lane]
     std::vector<Buffer<float>> transposed_;   // the same, [lane][unit]
+    bool last_in_shares_;                     // the last layer's outputs are sums of two shares
+    Buffer<float> output_shares_[2];          // of the last layer, by half of its inputs
+    Buffer<float> shares_[2];                 // of the errors, by half of the layer's units
     Buffer<float> losses_;
     Buffer<std::int32_t> hits_;
 };
