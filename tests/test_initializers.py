@@ -74,9 +74,9 @@ def test_the_seed_fixes_the_weights(seed: int):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_weights_of_a_seed_never_change():
+def test_the_weights_follow_from_the_raw_words_of_philox():
     kernel = weights_of([Dense(2)], 3, 42)[0]
-    # Recorded once: a later version of Inkproof or NumPy must give the same.
+    # By the definition, from the raw words of Philox, which the algorithm fixes.
     words = np.random.Philox(
         key=np.array([42, 2], np.uint64), counter=np.zeros(4, np.uint64)
     ).random_raw(6)
