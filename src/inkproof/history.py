@@ -76,7 +76,7 @@ class History:
         return pd.DataFrame(self.columns(), index=index)
 
     def to_csv(self) -> str:
-        """Give CSV text with a header row and a row an epoch; numbers as short as they round-trip."""
+        """Give CSV text: a header, then a row an epoch; numbers as short as they round-trip."""
         columns = self.columns()
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
@@ -107,4 +107,4 @@ class History:
                         raise FileFormatError(
                             f"{path}:{line}: {key} must be a number, got {row[key]!r}"
                         ) from None
-        return cls(**{key: tuple(column) for key, column in values.items()})
+        return cls(params={}, **{key: tuple(column) for key, column in values.items()})

@@ -128,7 +128,9 @@ class StudyResult(_Record):
     models: list[ModelResult]
     comparisons: list[ComparisonResult]
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
+    )
 
     def to_json(self) -> str:
         """Give the text of ``results.json``."""
