@@ -1,11 +1,50 @@
-"""Intervals and paired tests: NumPy and SciPy only."""
+"""Intervals and paired tests: NumPy and SciPy only.
+
+Sources
+-------
+- E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of
+  the American Statistical Association 22 (1927): the interval of a share.
+- Student, "The probable error of a mean", Biometrika 6 (1908): the intervals of a mean and of a
+  mean of paired differences.
+- Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
+  percentages", Psychometrika 12 (1947): two classifiers on the same images; here in its exact,
+  binomial form.
+- R. A. Fisher, "The Design of Experiments" (1935), section 21: the test by flipping signs.
+- B. Phipson, G. K. Smyth, "Permutation P-values should never be zero", Statistical Applications
+  in Genetics and Molecular Biology 9 (2010): the same from a sample of the flips.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-__all__ = ["Estimate", "Over"]
+import numpy as np
+import numpy.typing as npt
+import scipy  # its submodules load at first use: scipy.special takes a fifth of a second
+
+from inkproof.errors import ConfigurationError, DataError
+from inkproof.randomness import Use, uniform
+
+__all__ = [
+    "EXACT_FLIPS",
+    "Estimate",
+    "Over",
+    "mcnemar_exact",
+    "mean_interval",
+    "paired_interval",
+    "sign_flip_test",
+    "wilson_interval",
+]
+
+EXACT_FLIPS: Final = 20
+"""Up to so many differences, :func:`sign_flip_test` goes through all 2**n flips."""
+
+# Two sums that differ by less than this share of the sum of all sizes count as tied: flips of
+# equal differences must tie although they are added in another order. Ties make p larger.
+_TIE: Final = 1e-12
+_CHUNK: Final = 1 << 20
 
 Over = Literal["runs", "images", "both"]
 
@@ -31,3 +70,204 @@ class Estimate:
     n: int
     over: Over
     method: str
+
+
+def wilson_interval(
+    successes: int, n: int, level: float = 0.95, *, over: Over = "images"
+) -> Estimate:
+    """Estimate a share, such as an accuracy, with Wilson's score interval (1927).
+
+    It holds its level near 0 and 1, where accuracies lie, and never leaves [0, 1].
+
+    Parameters
+    ----------
+    successes : how many of the n, 0 to n
+    n : how many independent observations, at least 1
+    level : confidence level, between 0 and 1
+    over : what the n are
+
+    Returns
+    -------
+    the share, in [0, 1]; with 0 successes the interval begins at 0, with n it ends at 1
+
+    Raises
+    ------
+    DataError : n is 0 (no share is defined), or successes is not in 0..n
+    ConfigurationError : a level that is not between 0 and 1
+    """
+    _check_level("wilson_interval", level)
+    if n < 1:
+        raise DataError(f"wilson_interval: n must be at least 1, got {n}")
+    if not 0 <= successes <= n:
+        raise DataError(f"wilson_interval: successes must be from 0 to n = {n}, got {successes}")
+    share = successes / n
+    z = float(scipy.special.ndtri(0.5 + level / 2))
+    shrink = 1 / (1 + z * z / n)
+    centre = shrink * (share + z * z / (2 * n))
+    half = shrink * z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return Estimate(
+        value=share,
+        low=0.0 if successes == 0 else min(share, max(0.0, centre - half)),
+        high=1.0 if successes == n else max(share, min(1.0, centre + half)),
+        level=level,
+        n=int(n),
+        over=over,
+        method="Wilson",
+    )
+
+
+def mean_interval(values: npt.ArrayLike, level: float = 0.95, *, over: Over) -> Estimate:
+    """Estimate a mean with Student's t interval (1908).
+
+    Parameters
+    ----------
+    values : numbers (n,), finite: one an independent run or image
+    level : confidence level, between 0 and 1
+    over : what the values are
+
+    Returns
+    -------
+    the mean, in the values' unit; ``low`` and ``high`` are None for n = 1
+
+    Raises
+    ------
+    DataError : no values, more than one axis, or a value that is not finite
+    ConfigurationError : a level that is not between 0 and 1
+    """
+    _check_level("mean_interval", level)
+    return _student(_numbers("mean_interval", values), level, over, "Student t")
+
+
+def paired_interval(
+    a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95, *, over: Over
+) -> Estimate:
+    """Estimate the mean of b minus a, paired, with Student's t interval (1908).
+
+    Parameters
+    ----------
+    a, b : numbers (n,), finite: row i of both comes from one pair (one seed, one image)
+    level, over : as in :func:`mean_interval`
+
+    Returns
+    -------
+    the mean of the differences; ``low`` and ``high`` are None for n = 1
+
+    Raises
+    ------
+    DataError : no values, different lengths, or a value that is not finite
+    ConfigurationError : a level that is not between 0 and 1
+    """
+    _check_level("paired_interval", level)
+    first, second = _numbers("paired_interval", a), _numbers("paired_interval", b)
+    if len(first) != len(second):
+        raise DataError(
+            f"paired_interval: a and b must have one value a pair, got {len(first)} and"
+            f" {len(second)}"
+        )
+    return _student(second - first, level, over, "paired Student t")
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Test whether two fixed classifiers differ on the same images: McNemar (1947), exact.
+
+    Given how many images exactly one of them got right, each is a toss of a fair coin if both
+    are equally good; the p-value is that of the two-sided binomial test with share one half. It
+    speaks about these two trained networks only, not about what training again would give.
+
+    Parameters
+    ----------
+    only_a, only_b : images that only the one, only the other got right, at least 0
+
+    Returns
+    -------
+    p-value, in [0, 1] (0 only where it is below the smallest float); 1 when both are 0
+
+    Raises
+    ------
+    DataError : a negative count
+    """
+    if only_a < 0 or only_b < 0:
+        raise DataError(f"mcnemar_exact: counts must be at least 0, got {only_a} and {only_b}")
+    fewer, total = min(only_a, only_b), only_a + only_b
+    if only_a == only_b:  # the two tails meet; also the case of no images at all
+        return 1.0
+    return min(1.0, 2 * float(scipy.special.bdtr(fewer, total, 0.5)))
+
+
+def sign_flip_test(differences: npt.ArrayLike, *, draws: int = 99_999, seed: int = 0) -> float:
+    """Test whether paired differences centre on 0 by flipping their signs (Fisher 1935).
+
+    If swapping the two sides of a pair changes nothing, every choice of signs is as likely as
+    the one that came. The p-value is the share of choices whose mean is at least as far from 0,
+    two-sided. Up to ``EXACT_FLIPS`` differences all choices are gone through, so that p is at
+    least 2 ** (1 - n); beyond, it is (b + 1) / (m + 1) from m random ones, of which b are as
+    extreme (Phipson and Smyth 2010), drawn with a fixed key: the same input gives the same p.
+
+    Parameters
+    ----------
+    differences : numbers (n,), finite; may be none
+    draws : m, at least 1
+    seed : another one draws other flips
+
+    Returns
+    -------
+    p-value, in (0, 1]; 1 for no differences and for differences that are all 0
+
+    Raises
+    ------
+    DataError : more than one axis, or a value that is not finite
+    ConfigurationError : draws below 1
+    """
+    if draws < 1:
+        raise ConfigurationError(f"sign_flip_test: draws must be at least 1, got {draws}")
+    values = _numbers("sign_flip_test", differences, least=0)
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0.0:
+        return 1.0
+    values = values / largest  # sums of the largest floats would overflow
+    bound = abs(float(values.sum())) - _TIE * float(np.abs(values).sum())
+    if len(values) <= EXACT_FLIPS:
+        # The first sign stays: flipping all of them gives the same distance from 0.
+        sums = values[:1]
+        for value in values[1:]:
+            sums = np.concatenate([sums + value, sums - value])
+        return float(np.mean(np.abs(sums) >= bound))
+    extreme = 0
+    rows = max(1, _CHUNK // len(values))
+    for index, begin in enumerate(range(0, draws, rows)):
+        count = min(rows, draws - begin)
+        heads = uniform(count * len(values), Use.RESAMPLING, seed=seed, index=index) < 0.5
+        signs = np.where(heads.reshape(count, len(values)), 1.0, -1.0)
+        extreme += int(np.count_nonzero(np.abs(signs @ values) >= bound))
+    return (extreme + 1) / (draws + 1)
+
+
+def _student(values: npt.NDArray[np.float64], level: float, over: Over, method: str) -> Estimate:
+    n = len(values)
+    # Taken from the first value on, equal values have exactly their own mean and no spread.
+    first = float(values[0])
+    mean = first + math.fsum(values - first) / n
+    low = high = None
+    if n > 1:
+        spread = math.sqrt(math.fsum((values - mean) ** 2) / (n - 1))
+        half = float(scipy.special.stdtrit(n - 1, 0.5 + level / 2)) * spread / math.sqrt(n)
+        low, high = mean - half, mean + half
+    return Estimate(value=mean, low=low, high=high, level=level, n=n, over=over, method=method)
+
+
+def _numbers(where: str, values: npt.ArrayLike, *, least: int = 1) -> npt.NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise DataError(f"{where}: expected numbers with one axis, got shape {array.shape}")
+    if len(array) < least:
+        raise DataError(f"{where}: expected at least {least} value, got none")
+    finite = np.isfinite(array)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DataError(f"{where}: values must be finite, got {array[row]} at row {row}")
+    return array
+
+
+def _check_level(where: str, level: float) -> None:
+    if not 0 < level < 1:
+        raise ConfigurationError(f"{where}: level must be between 0 and 1, got {level}")

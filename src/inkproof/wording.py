@@ -1,0 +1,56 @@
+"""Numbers as sentences for people give them: points, percentages, nats, counts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["counted", "fixed", "nats", "percent", "points", "seeds_listed"]
+
+_WORDS: Final = (
+    *("no", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
+_MOST_DECIMALS: Final = 8
+
+
+def fixed(value: float, decimals: int) -> str:
+    """Write a number with so many decimals, or more if it would else read as 0 and is not.
+
+    A sentence that says "ahead, interval 0.00 to 0.11" would seem to contradict itself where the
+    lower end is 0.003. Minus is the true minus sign.
+    """
+    for places in range(decimals, _MOST_DECIMALS + 1):
+        text = f"{value:.{places}f}"
+        if float(text) != 0:
+            return text.replace("-", "−")
+    return f"{0:.{decimals}f}"
+
+
+def percent(share: float) -> str:
+    """Write a share in [0, 1] as a percentage with two decimals: ``97.72 %``."""
+    return f"{100 * share:.2f} %"
+
+
+def points(share: float) -> str:
+    """Write a difference of shares in percentage points with two decimals: ``0.11``."""
+    return fixed(100 * share, 2)
+
+
+def nats(loss: float) -> str:
+    """Write a loss, or a difference of losses, with four decimals: ``0.0760``."""
+    return fixed(loss, 4)
+
+
+def counted(n: int, noun: str) -> str:
+    """Write a count with its noun, in words up to twelve: ``six runs``, ``10,000 images``."""
+    number = _WORDS[n] if 0 <= n < len(_WORDS) else f"{n:,}"
+    return f"{number} {noun if n == 1 else noun + 's'}"
+
+
+def seeds_listed(seeds: list[int], *, most: int = 8) -> str:
+    """List seeds: ``seeds 0, 1 and 2``; of more than ``most`` only the first ones."""
+    shown = [str(seed) for seed in seeds[:most]]
+    if len(seeds) > most:
+        shown.append(f"{len(seeds) - most} more")
+    listed = " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listed or 'none'}"
