@@ -118,7 +118,7 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads)
         layer.biases = Buffer<float>(static_cast<std::size_t>(layer.padded));
         layers_.push_back(std::move(layer));
     }
-    last_in_shares_ = layers_.size() > 1 && !layers_.back().wide;
+    last_in_shares_ = layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
     const int inputs = specs.front().inputs;
     input_parts_ = round_up((inputs + PART - 1) / PART, threads);
     part_size_ = (inputs + input_parts_ - 1) / input_parts_;
@@ -499,7 +499,7 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
     }
 }
 
-// weights += scale * gradient, for some panels and some inputs; whoever has input 0 has the biases.
+// weights += scale * gradient, for some panels and some inputs. Whoever has input 0 has the biases.
 void Network::update(int index, const Batch& batch, int member, Range panels, Range inputs,
                      float* weights, float* biases, float scale) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
@@ -537,7 +537,7 @@ void Network::update(int index, const Batch& batch, int member, Range panels, Ra
                               std::min(INPUTS_AT_ONCE, inputs.end - k), t + group * PANEL,
                               t_stride, batch.lanes, scale);
     }
-    if (inputs.begin == 0)
+    if (inputs.begin == 0 && inputs.end > 0)
         for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
             V sum{};
             for (int lane = 0; lane < batch.lanes; ++lane)

@@ -31,8 +31,8 @@ typedef std::int32_t VI __attribute__((vector_size(VL * 4), may_alias));
 static inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 static inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
 static inline V splat(float s) { return s - V{}; }
-static inline V max(V a, V b) { return a > b ? a : b; }
-static inline V relu(V a) { return a > V{} ? a : V{}; }
+// What is not a number stays so, that a training which has gone wrong is noticed.
+static inline V relu(V a) { return a < V{} ? V{} : a; }
 
 // Interleaves the lower (or upper) halves of two vectors: a0 b0 a1 b1 ...
 static inline void interleave(V a, V b, V& low, V& high) {
