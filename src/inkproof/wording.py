@@ -48,9 +48,12 @@ def counted(n: int, noun: str) -> str:
 
 
 def seeds_listed(seeds: list[int], *, most: int = 8) -> str:
-    """List seeds: ``seeds 0, 1 and 2``; of more than ``most`` only the first ones."""
+    """List seeds: ``seeds 0, 1 and 2``, ``no seeds``; of more than ``most`` only the first."""
+    if not seeds:
+        return "no seeds"
     shown = [str(seed) for seed in seeds[:most]]
     if len(seeds) > most:
         shown.append(f"{len(seeds) - most} more")
-    listed = " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listed or 'none'}"
+    if len(shown) == 1:
+        return f"seed {shown[0]}"
+    return f"seeds {', '.join(shown[:-1])} and {shown[-1]}"
