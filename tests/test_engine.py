@@ -84,10 +84,12 @@ class Reference:
 
 
 def assert_close(found, expected, tolerance=1e-5):
+    """Check against the largest gradient of the whole network: a single one may cancel to 0."""
     assert len(found) == len(expected)
+    largest = max(np.abs(want).max() for want in expected)
     for got, want in zip(found, expected, strict=True):
         assert got.dtype == np.float32
-        assert np.abs(got - want).max() <= tolerance * np.abs(want).max()
+        assert np.abs(got - want).max() <= tolerance * largest
 
 
 @st.composite
@@ -321,7 +323,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step():
     net = network([4, 8, 3])
     net.set_weights(random_weights([4, 8, 3], np.random.default_rng(0)))
     x = np.full((64, 4), 1e30, dtype=np.float32)
-    labels = np.zeros(64, dtype=np.int64)
+    labels = np.arange(64) % 3
     totals = net.train(x, labels, np.arange(64), batch_size=1, learning_rate=1e30)
     assert totals.bad_step is not None
     assert 0 < totals.bad_step < 5

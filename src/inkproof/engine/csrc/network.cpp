@@ -411,18 +411,20 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
             best = more ? zu : best;
             where = more ? VI{} + u : where;
         }
-        V sum{}, wanted{};
+        V sum{}, others{}, wanted{};
         for (int u = 0; u < units; ++u) {
             const V shifted = load(z + u * BLOCK) - best;
             const V power = exp_nonpositive(shifted);
             store(e + u * BLOCK, power);
             sum += power;
+            others += target == u ? V{} : power;
             wanted = target == u ? shifted : wanted;
         }
+        // For the label p - 1 is minus the other classes' share, which stays exact where p nears 1.
         const V per_sum = weight / sum;
         for (int u = 0; u < units; ++u) {
             const V p = load(e + u * BLOCK) * per_sum;
-            store(e + u * BLOCK, target == u ? p - weight : p);
+            store(e + u * BLOCK, target == u ? -others * per_sum : p);
         }
         for (int i = 0; i < VL; ++i) {
             const int lane = v * VL + i;
