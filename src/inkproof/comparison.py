@@ -47,7 +47,7 @@ _TITLES: Final[Mapping[str, tuple[str, Severity]]] = {
 }
 
 Verdict = Literal["better", "worse", "not resolved"]
-Runs = Mapping[int, npt.NDArray[np.float32]]
+_Runs = Mapping[int, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +128,9 @@ def least_pairs(level: float) -> int:
 
 def compare(
     name_a: str,
-    runs_a: Runs,
+    runs_a: _Runs,
     name_b: str,
-    runs_b: Runs,
+    runs_b: _Runs,
     labels: npt.ArrayLike,
     *,
     level: float = 0.95,
@@ -200,7 +200,7 @@ def compare(
 
 
 def _judge(
-    where: str, name_a: str, runs_a: Runs, name_b: str, runs_b: Runs, labels: npt.ArrayLike
+    where: str, name_a: str, runs_a: _Runs, name_b: str, runs_b: _Runs, labels: npt.ArrayLike
 ) -> tuple[list[_Judged], int]:
     seeds = sorted(runs_a.keys() & runs_b.keys())
     if not seeds:

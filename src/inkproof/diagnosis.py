@@ -244,7 +244,7 @@ def _obstacle(curves: _Curves, epochs: int, *, accuracies: bool) -> str:
 
 def _no_overfitting(curves: _Curves) -> _Outcome:
     validation, training = _levels(curves.val_loss), _levels(curves.loss)
-    turn = int(np.argmin(validation))
+    turn = curves.epochs - 1 - int(np.argmin(validation[::-1]))  # of equal levels the last
     low, end = float(validation[turn]), float(validation[-1])
     noise = _noise(curves.val_loss)
     allowed = max(MAX_RISE * low, RISE_NOISES * noise)
