@@ -191,7 +191,7 @@ static inline void update_tile(float* w, std::size_t panel_stride, const float* 
 }
 
 #if INKPROOF_VL == 16
-constexpr int UPDATE_INPUTS = 8, UPDATE_PANELS = 2;
+constexpr int UPDATE_INPUTS = 16, UPDATE_PANELS = 1;
 #elif INKPROOF_VL == 8
 constexpr int UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
 #else
