@@ -1,0 +1,93 @@
+"""Who may import whom, as a table; only direct imports inside the package count."""
+
+from __future__ import annotations
+
+import grimp
+import pytest
+
+# Open to all: they import nothing of ours but one another.
+OPEN = {"errors", "findings", "history", "randomness", "storage", "wording"}
+MAY_IMPORT = {
+    "__init__": None,  # everything, lazily
+    "__main__": {"cli"},
+    "cli": None,
+    "comparison": {"evaluation", "statistics"},
+    "data": {"figures"},
+    "diagnosis": {"statistics"},
+    "diagram": set(),
+    "engine": {"layers"},
+    "errors": set(),
+    "evaluation": {"data", "model", "statistics"},
+    "figures": set(),
+    "findings": set(),
+    "history": set(),
+    "initializers": {"layers"},
+    "layers": set(),
+    "model": {
+        "diagram",
+        "engine",
+        "initializers",
+        "layers",
+        "model_file",
+        "preprocessing",
+        "summary",
+    },
+    "model_file": set(),
+    "preprocessing": {"layers"},
+    "progress": {"study", "training"},
+    "published": set(),
+    "randomness": set(),
+    "report": {"data", "figures", "results", "statistics"},
+    "results": {"statistics"},
+    "run_folder": {"data", "model", "results", "training"},
+    "statistics": set(),
+    "storage": set(),
+    "study": {
+        "comparison",
+        "data",
+        "diagnosis",
+        "engine",
+        "evaluation",
+        "layers",
+        "model",
+        "preprocessing",
+        "published",
+        "results",
+        "run_folder",
+        "statistics",
+        "study_file",
+        "training",
+    },
+    "study_file": {"layers", "model", "published", "training"},
+    "summary": set(),
+    "training": {"data", "engine", "model", "model_file"},
+    "wording": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph("inkproof", include_external_packages=False, cache_dir=None)
+
+
+def part(module):
+    pieces = module.split(".")
+    return pieces[1] if len(pieces) > 1 else "__init__"
+
+
+def test_every_module_is_in_the_table(graph):
+    parts = {part(module) for module in graph.modules}
+    assert parts - MAY_IMPORT.keys() == set()
+
+
+def test_modules_import_what_they_may(graph):
+    wrong = []
+    for module in sorted(graph.modules):
+        allowed = MAY_IMPORT.get(part(module))
+        if allowed is None:
+            continue
+        for imported in sorted(graph.find_modules_directly_imported_by(module)):
+            target = part(imported)
+            if target not in {part(module), *OPEN, *allowed}:
+                wrong.append(f"{module} imports {imported}")
+    assert wrong == []
