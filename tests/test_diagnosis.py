@@ -108,6 +108,20 @@ class TestShapes:
         assert found["IPF001"].evidence["overfitted"] is False
         assert "training became unstable, which is not overfitting" in found["IPF001"].explanation
 
+    @pytest.mark.parametrize(("rise", "outcome"), [(0.04, "passed"), (0.06, "failed")])
+    def test_a_rise_begins_at_five_percent(self, rise, outcome):
+        val_loss = [0.1] * 10 + [0.1 * (1 + rise)] * 10
+        finding = diagnose(levels([0.1] * 20, val_loss))[0]
+        assert finding.status == outcome
+        assert f" {100 * rise:.1f} % above its lowest" in finding.explanation
+
+    @pytest.mark.parametrize(("rise", "overfitted"), [(0.04, True), (0.06, False)])
+    def test_so_does_a_rise_of_training_loss(self, rise, overfitted):
+        loss = [0.1] * 10 + [0.1 * (1 + rise)] * 10
+        finding = diagnose(levels(loss, [0.1] * 10 + [0.2] * 10))[0]
+        assert finding.status == "failed"
+        assert finding.evidence["overfitted"] is overfitted
+
     def test_underfitted(self):
         found = by_code(diagnose(UNDERFITTED))
         assert statuses(diagnose(UNDERFITTED)) == "pppf"

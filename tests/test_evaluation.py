@@ -109,6 +109,8 @@ class TestAgainstLoops:
         assert log_losses(probabilities, labels) == pytest.approx(losses, rel=1e-12)
         assert result.loss.value == pytest.approx(np.mean(losses), rel=1e-9)
         assert result.loss.over == "images"
+        assert result.loss.level == result.level == 0.95
+        assert run([[0.75, 0.25]], [0], level=0.8).loss.level == 0.8
         if len(losses) > 1 and np.ptp(losses) > 1e-6:
             peer = scipy.stats.ttest_1samp(losses, 0.0).confidence_interval(0.95)
             assert (result.loss.low, result.loss.high) == pytest.approx(tuple(peer), rel=1e-8)

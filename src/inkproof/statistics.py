@@ -107,8 +107,8 @@ def wilson_interval(
     half = shrink * z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
     return Estimate(
         value=share,
-        low=0.0 if successes == 0 else min(share, max(0.0, centre - half)),
-        high=1.0 if successes == n else max(share, min(1.0, centre + half)),
+        low=min(share, max(0.0, centre - half)),  # rounding may not push it past the share
+        high=max(share, min(1.0, centre + half)),
         level=level,
         n=int(n),
         over=over,
@@ -189,9 +189,9 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
     if only_a < 0 or only_b < 0:
         raise DataError(f"mcnemar_exact: counts must be at least 0, got {only_a} and {only_b}")
     fewer, total = min(only_a, only_b), only_a + only_b
-    if only_a == only_b:  # the two tails meet; also the case of no images at all
+    if total == 0:
         return 1.0
-    return min(1.0, 2 * float(scipy.special.bdtr(fewer, total, 0.5)))
+    return min(1.0, 2 * float(scipy.special.bdtr(fewer, total, 0.5)))  # equal tails overlap
 
 
 def sign_flip_test(differences: npt.ArrayLike, *, draws: int = 99_999, seed: int = 0) -> float:
