@@ -1,0 +1,161 @@
+"""Confusion matrices in colours that show one image in a thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from inkproof.errors import DataError
+from inkproof.figures.style import Theme, colours_of, drawn, new_figure, shortened
+
+__all__ = ["confusion", "contrast", "heat", "heat_shares"]
+
+_Colour = tuple[float, float, float]
+
+# From one image to the most: wrong cells in vermilion, right ones in a blue that stays pale, so
+# that the diagonal, a hundred times larger, does not draw the eye.
+_WRONG: Final[dict[Theme, tuple[str, str, str]]] = {
+    "light": ("#fdeee3", "#f0a875", "#c24f00"),
+    "dark": ("#33200f", "#8f4710", "#f08a3c"),
+}
+_RIGHT: Final[dict[Theme, tuple[str, str]]] = {
+    "light": ("#eaf3fa", "#c3def1"),
+    "dark": ("#0f2233", "#17405f"),
+}
+_NAME_CHARACTERS: Final = 14
+_ROTATED: Final = 3  # longer names stand upright under their columns
+_ALL_ANNOTATED: Final = 20
+
+
+def heat_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Place each count between 0 (none) and 1 (the most), on a logarithmic scale.
+
+    Counts on the diagonal are measured by the largest on it, the others by the largest of
+    theirs: log(1 + count) / log(1 + largest).
+
+    Parameters
+    ----------
+    matrix : counts (k, k), at least 0
+    """
+    counts = np.asarray(matrix, dtype=np.float64)
+    diagonal = np.eye(len(counts), dtype=bool)
+    shares = np.zeros(counts.shape)
+    for cells in (diagonal, ~diagonal):
+        largest = counts[cells].max(initial=0)
+        if largest > 0:
+            shares[cells] = np.log1p(counts[cells]) / np.log1p(largest)
+    return shares
+
+
+def heat(share: float, *, diagonal: bool, theme: Theme = "light") -> tuple[str, str]:
+    """Give the colours of a cell: its background and, in the better contrast, its number.
+
+    Parameters
+    ----------
+    share : 0 (no image) to 1 (the most images), as from :func:`heat_shares`
+    diagonal : whether the predicted class is the true one
+
+    Returns
+    -------
+    two colours, ``#rrggbb``
+    """
+    colours = colours_of(theme)
+    if share <= 0:
+        return colours.paper, colours.muted
+    stops = [_rgb(stop) for stop in (_RIGHT[theme] if diagonal else _WRONG[theme])]
+    place = min(share, 1.0) * (len(stops) - 1)
+    step = min(int(place), len(stops) - 2)
+    begin, end, part = stops[step], stops[step + 1], place - step
+    red, green, blue = (
+        round(255 * (low + (high - low) * part)) for low, high in zip(begin, end, strict=True)
+    )
+    background = f"#{red:02x}{green:02x}{blue:02x}"
+    inks = ("#14181d", "#ffffff")
+    return background, max(inks, key=lambda ink: contrast(background, ink))
+
+
+def contrast(one: str, other: str) -> float:
+    """Give the contrast of two colours, 1 to 21, as WCAG 2.2 defines it.
+
+    Parameters
+    ----------
+    one, other : ``#rrggbb``, in any order
+    """
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@drawn
+def confusion(
+    matrix: npt.NDArray[np.integer[Any]], class_names: Sequence[str], *, theme: Theme = "light"
+) -> Figure:
+    """Draw a confusion matrix with its whole numbers: true class down, predicted across.
+
+    Parameters
+    ----------
+    matrix : counts (k, k), at least 0
+    class_names : k names
+
+    Raises
+    ------
+    DataError : a matrix that is not square, negative counts, or another number of names
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    classes = len(class_names)
+    if counts.shape != (classes, classes) or classes == 0 or counts.min() < 0:
+        raise DataError(
+            f"confusion: expected counts of shape ({classes}, {classes}), at least 0, got shape"
+            f" {counts.shape}" + (f" with {counts.min()}" if counts.size else "")
+        )
+    colours = colours_of(theme)
+    names = [shortened(name, _NAME_CHARACTERS) for name in class_names]
+    longest = max(map(len, names))
+    inches = 0.36 * classes + 0.09 * longest + 0.9
+    figure = new_figure(max(3.2, inches), max(3.0, inches), colours)
+    axes = figure.add_subplot()
+    _draw_cells(axes, counts, theme)
+    axes.set_xticks(range(classes), names, rotation=90 if longest > _ROTATED else 0)
+    axes.set_yticks(range(classes), names)
+    axes.set_xlabel("Predicted", color=colours.muted)
+    axes.set_ylabel("Target", color=colours.muted)
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(
+        length=0, colors=colours.ink, bottom=False, labelbottom=False, top=True, labeltop=True
+    )
+    axes.spines[:].set_visible(False)
+    for edge in np.arange(classes + 1) - 0.5:
+        axes.axhline(edge, color=colours.paper, linewidth=1.2)
+        axes.axvline(edge, color=colours.paper, linewidth=1.2)
+    return figure
+
+
+def _draw_cells(axes: Axes, counts: npt.NDArray[np.int64], theme: Theme) -> None:
+    classes = len(counts)
+    shares = heat_shares(counts)
+    picture = np.zeros((classes, classes, 3))
+    for row, column in np.ndindex(classes, classes):
+        count = int(counts[row, column])
+        background, ink = heat(float(shares[row, column]), diagonal=row == column, theme=theme)
+        picture[row, column] = _rgb(background)
+        if count or classes <= _ALL_ANNOTATED:
+            size = 9.0 if count < 1000 else 8.0 if count < 10_000 else 6.0
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=ink)
+    axes.imshow(picture, interpolation="nearest")
+
+
+def _rgb(colour: str) -> _Colour:
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return red, green, blue
+
+
+def _luminance(colour: str) -> float:
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in _rgb(colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
