@@ -121,8 +121,8 @@ def test_gradients_are_those_of_float64(isa, problem, threads, activation):
     assume(reference.nearest_kink > KINK)
     net = network(sizes, threads=threads, isa=isa, activation=activation)
     net.set_weights(weights)
-    assert_close(net.gradients(x, labels), expected)
-    totals = net.evaluate(x, labels)
+    assert_close(net.gradients(net.prepare(x), labels), expected)
+    totals = net.evaluate(net.prepare(x), labels)
     assert totals.loss == pytest.approx(loss, rel=1e-5, abs=1e-6)
     assert totals.accuracy == pytest.approx(accuracy, abs=1.01 / len(labels))
 
@@ -140,7 +140,7 @@ def test_gradients_of_the_exercise(isa, batch, threads):
     net = network(sizes, threads=threads, isa=isa)
     net.set_weights(weights)
     expected, _, _ = Reference(weights).gradients(x.astype(np.float64) / 255, labels)
-    found = net.gradients(x, labels, scale=1 / 255)
+    found = net.gradients(net.prepare(x, scale=1 / 255), labels)
     # With half a million hidden sums some lie within a rounding error of ReLU's kink; each moves
     # the gradient of one lane, so the bound is that of the largest, but for those.
     for got, want in zip(found, expected, strict=True):
@@ -170,7 +170,7 @@ def test_descent_is_that_of_float64(isa, problem, batch_size, threads):
         losses.append(loss * len(rows))
         hits.append(accuracy * len(rows))
     assume(reference.nearest_kink > KINK * 10)
-    totals = net.train(x, labels, order, batch_size=batch_size, learning_rate=0.05)
+    totals = net.train(net.prepare(x), labels, order, batch_size=batch_size, learning_rate=0.05)
     assert totals.steps == -(-len(x) // batch_size)
     assert totals.loss == pytest.approx(sum(losses) / len(x), rel=1e-4)
     assert totals.accuracy == pytest.approx(sum(hits) / len(x), abs=1.01 / len(x))
@@ -191,7 +191,7 @@ def test_large_batches_go_through_in_parts(batch_size):
     for threads in (1, 2):
         net = network(sizes, threads=threads)
         net.set_weights(weights)
-        net.train(x, labels, np.arange(1500), batch_size=batch_size, learning_rate=0.5)
+        net.train(net.prepare(x), labels, np.arange(1500), batch_size=batch_size, learning_rate=0.5)
         for got, want in zip(net.weights(), reference.weights, strict=True):
             assert np.abs(got - want).max() <= 1e-5
 
@@ -199,8 +199,9 @@ def test_large_batches_go_through_in_parts(batch_size):
 def trained(sizes, x, labels, order, *, threads, isa=None, batch_size=32, passes=1):
     net = network(sizes, threads=threads, isa=isa)
     net.set_weights(random_weights(sizes, np.random.default_rng(0)))
+    images = net.prepare(x, scale=1 / 255)
     losses = [
-        net.train(x, labels, order, batch_size=batch_size, learning_rate=0.05, scale=1 / 255).loss
+        net.train(images, labels, order, batch_size=batch_size, learning_rate=0.05).loss
         for _ in range(passes)
     ]
     return losses, net.weights()
@@ -324,7 +325,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step():
     net.set_weights(random_weights([4, 8, 3], np.random.default_rng(0)))
     x = np.full((64, 4), 1e30, dtype=np.float32)
     labels = np.arange(64) % 3
-    totals = net.train(x, labels, np.arange(64), batch_size=1, learning_rate=1e30)
+    totals = net.train(net.prepare(x), labels, np.arange(64), batch_size=1, learning_rate=1e30)
     assert totals.bad_step is not None
     assert 0 < totals.bad_step < 5
     assert not np.isfinite(totals.loss)
@@ -342,10 +343,12 @@ def test_what_poll_raises_ends_the_pass():
     x = np.ones((60_000, 784), dtype=np.uint8)
     labels = np.zeros(60_000, dtype=np.int64)
     with pytest.raises(RuntimeError, match="enough"):
-        net.train(x, labels, np.arange(60_000), batch_size=32, learning_rate=0.1, poll=poll)
+        net.train(
+            net.prepare(x), labels, np.arange(60_000), batch_size=32, learning_rate=0.1, poll=poll
+        )
     assert len(calls) == 1
     assert 0 < calls[0] < 60_000
-    net.train(x[:64], labels[:64], np.arange(64), batch_size=32, learning_rate=0.1)
+    net.train(net.prepare(x[:64]), labels[:64], np.arange(64), batch_size=32, learning_rate=0.1)
 
 
 def test_bad_input_is_refused():
@@ -361,13 +364,13 @@ def test_bad_input_is_refused():
         with pytest.raises(ModelError, match=r"expected uint8 or float32 \(n, 4\) in C order, got"):
             net.predict(bad)
     with pytest.raises(ModelError, match="labels must be 0 to 2, got 0 to 3"):
-        net.evaluate(good, np.array([0, 3]))
+        net.evaluate(net.prepare(good), np.array([0, 3]))
     with pytest.raises(ModelError, match=r"int64 labels \(2,\), got int64 \(3,\)"):
-        net.evaluate(good, np.zeros(3, dtype=np.int64))
+        net.evaluate(net.prepare(good), np.zeros(3, dtype=np.int64))
     with pytest.raises(ModelError, match="order must name rows 0 to 1"):
-        net.train(good, labels, np.array([2]), batch_size=1, learning_rate=0.1)
+        net.train(net.prepare(good), labels, np.array([2]), batch_size=1, learning_rate=0.1)
     with pytest.raises(ConfigurationError, match="batch_size must be at least 1, got 0"):
-        net.train(good, labels, np.array([0]), batch_size=0, learning_rate=0.1)
+        net.train(net.prepare(good), labels, np.array([0]), batch_size=0, learning_rate=0.1)
     with pytest.raises(ModelError, match="the engine expected weights of the shapes"):
         net.set_weights([np.zeros((4, 2), dtype=np.float32), np.zeros(3, dtype=np.float32)])
     assert net.predict(good[:0]).shape == (0, 3)

@@ -246,7 +246,10 @@ def train(
         weights, rows = _resume(Path(checkpoint), description, weights, rows, config.epochs)
     network.set_weights(weights)
     resumed_from = len(rows["loss"])
-    scale, offset = model.preprocessing.scale, model.preprocessing.offset
+    scaling = model.preprocessing
+    images = network.prepare(inputs, scale=scaling.scale, offset=scaling.offset)
+    if held_out is not None:
+        unseen = network.prepare(held_out[0], scale=scaling.scale, offset=scaling.offset)
     rate = float(np.float32(config.optimizer.learning_rate))
 
     def poll(number: int, done: int, *, training: bool = True) -> None:
@@ -263,14 +266,12 @@ def train(
             order = _order(len(labels), config, number)
             begin = time.perf_counter()
             totals = network.train(
-                inputs,
+                images,
                 labels,
                 order,
                 batch_size=config.batch_size,
                 learning_rate=rate,
                 poll=lambda done, number=number: poll(number, done),  # type: ignore[misc]
-                scale=scale,
-                offset=offset,
             )
             trained = time.perf_counter()
             if totals.bad_step is not None or not math.isfinite(totals.loss):
@@ -278,12 +279,11 @@ def train(
             values = {"loss": totals.loss, "accuracy": totals.accuracy}
             if held_out is not None:
                 result = network.evaluate(
-                    *held_out,
+                    unseen,
+                    held_out[1],
                     poll=lambda done, number=number: poll(  # type: ignore[misc]
                         number, done, training=False
                     ),
-                    scale=scale,
-                    offset=offset,
                 )
                 if not math.isfinite(result.loss):
                     raise TrainingError(_diverged(number, None, rate))

@@ -23,7 +23,15 @@ from inkproof.layers import Layer, dense_stack
 if TYPE_CHECKING:
     from inkproof.layers import Shape
 
-__all__ = ["MAX_THREADS", "Network", "PassTotals", "default_isa", "default_threads", "variants"]
+__all__ = [
+    "MAX_THREADS",
+    "Network",
+    "PassTotals",
+    "Prepared",
+    "default_isa",
+    "default_threads",
+    "variants",
+]
 
 MAX_THREADS: Final = 256
 _LEVELS: Final = ("v4", "v3", "portable")  # the fastest first
@@ -48,6 +56,24 @@ class PassTotals:
         self.loss = loss / rows
         self.accuracy = correct / rows
         self.bad_step = None if bad_step < 0 else bad_step
+
+
+class Prepared:
+    """Inputs as a network wants them: what is not zero is listed once, for many passes.
+
+    Made by :meth:`Network.prepare`. It refers to the array, which must not change.
+
+    Attributes
+    ----------
+    rows : how many inputs there are
+    isa : the variant of the engine that it belongs to
+    """
+
+    def __init__(self, native: Any, rows: int, features: int, isa: str) -> None:
+        self.native = native
+        self.rows = rows
+        self.features = features
+        self.isa = isa
 
 
 def variants() -> tuple[str, ...]:
@@ -131,8 +157,8 @@ class Network:
         if not 1 <= self.threads <= MAX_THREADS:
             raise ConfigurationError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
         self._sizes = [(inputs, units) for inputs, units, _ in stack]
-        module = importlib.import_module(f"inkproof.engine._engine_{self.isa}")
-        self._native: Any = module.Network(
+        self._module = importlib.import_module(f"inkproof.engine._engine_{self.isa}")
+        self._native: Any = self._module.Network(
             [(inputs, units, activation == "relu") for inputs, units, activation in stack],
             self.threads,
         )
@@ -170,23 +196,46 @@ class Network:
         """Copy the weights out, in the form that :meth:`set_weights` takes."""
         return list(self._native.weights())
 
+    def prepare(self, inputs: Inputs, *, scale: float = 1.0, offset: float = 0.0) -> Prepared:
+        """Check inputs and list what is not zero in them, where that is little.
+
+        Parameters
+        ----------
+        inputs : uint8 or float32 (n, features), C-contiguous; it must not change afterwards
+        scale, offset : the network sees ``scale * input + offset``
+
+        Raises
+        ------
+        ModelError : another shape or dtype
+        """
+        if (
+            inputs.ndim != 2
+            or inputs.shape[1] != self.features
+            or inputs.dtype not in (np.uint8, np.float32)
+            or not inputs.flags.c_contiguous
+        ):
+            raise ModelError(
+                f"the engine expected uint8 or float32 (n, {self.features}) in C order, "
+                f"got {inputs.dtype} {inputs.shape}"
+            )
+        native = self._module.Data(inputs, scale, offset)
+        return Prepared(native, len(inputs), self.features, self.isa)
+
     def train(
         self,
-        inputs: Inputs,
+        inputs: Prepared,
         labels: npt.NDArray[np.int64],
         order: npt.NDArray[np.int64],
         *,
         batch_size: int,
         learning_rate: float,
-        scale: float = 1.0,
-        offset: float = 0.0,
         poll: Callable[[int], None] | None = None,
     ) -> PassTotals:
         """Make one pass of stochastic gradient descent on the mean cross-entropy of each batch.
 
         Parameters
         ----------
-        inputs : uint8 or float32 (n, features); the network sees ``scale * input + offset``
+        inputs : n of them
         labels : int64 (n,), 0 .. classes - 1
         order : int64 (m,), the rows to take, in this order
         batch_size : rows an update; the last batch may be smaller
@@ -201,27 +250,22 @@ class Network:
         ------
         ModelError : shapes, dtypes or ranges that do not fit
         """
-        rows = self._check(inputs, labels)
+        self._check(inputs, labels)
         order = np.ascontiguousarray(order, dtype=np.int64)
-        if order.ndim != 1 or order.size == 0 or order.min() < 0 or order.max() >= rows:
-            raise ModelError(f"order must name rows 0 to {rows - 1}, at least one")
+        if order.ndim != 1 or order.size == 0 or order.min() < 0 or order.max() >= inputs.rows:
+            raise ModelError(f"order must name rows 0 to {inputs.rows - 1}, at least one")
         if not 1 <= batch_size < 1 << 30:
             raise ConfigurationError(f"batch_size must be at least 1, got {batch_size}")
         size = min(batch_size, len(order))
-        totals = self._native.train(inputs, labels, order, size, learning_rate, scale, offset, poll)
+        totals = self._native.train(inputs.native, labels, order, size, learning_rate, poll)
         return PassTotals(totals, len(order))
 
     def gradients(
-        self,
-        inputs: Inputs,
-        labels: npt.NDArray[np.int64],
-        *,
-        scale: float = 1.0,
-        offset: float = 0.0,
+        self, inputs: Prepared, labels: npt.NDArray[np.int64]
     ) -> list[npt.NDArray[np.float32]]:
         """Give the gradients of the mean cross-entropy, in the form of :meth:`weights`."""
         self._check(inputs, labels)
-        return list(self._native.gradients(inputs, labels, scale, offset))
+        return list(self._native.gradients(inputs.native, labels))
 
     def predict(
         self, inputs: Inputs, *, scale: float = 1.0, offset: float = 0.0
@@ -230,45 +274,36 @@ class Network:
 
         Parameters
         ----------
-        inputs : uint8 or float32 (n, features); the network sees ``scale * input + offset``
+        inputs, scale, offset : as for :meth:`prepare`
 
         Returns
         -------
         float32 (n, classes)
         """
-        rows = self._check(inputs, None)
-        result = np.empty((rows, self.classes), dtype=np.float32)
-        if rows:
-            self._native.predict(inputs, scale, offset, result)
+        prepared = self.prepare(inputs, scale=scale, offset=offset)
+        result = np.empty((prepared.rows, self.classes), dtype=np.float32)
+        if prepared.rows:
+            self._native.predict(prepared.native, result)
         return result
 
     def evaluate(
         self,
-        inputs: Inputs,
+        inputs: Prepared,
         labels: npt.NDArray[np.int64],
         *,
-        scale: float = 1.0,
-        offset: float = 0.0,
         poll: Callable[[int], None] | None = None,
     ) -> PassTotals:
         """Give mean cross-entropy and accuracy; a row's loss is at most -ln 1e-7, as in Keras."""
-        rows = self._check(inputs, labels)
-        return PassTotals(self._native.evaluate(inputs, labels, scale, offset, poll), rows)
+        self._check(inputs, labels)
+        return PassTotals(self._native.evaluate(inputs.native, labels, poll), inputs.rows)
 
-    def _check(self, inputs: Inputs, labels: npt.NDArray[np.int64] | None) -> int:
-        if (
-            inputs.ndim != 2
-            or inputs.shape[1] != self.features
-            or inputs.dtype not in (np.uint8, np.float32)
-            or not inputs.flags.c_contiguous
-        ):
+    def _check(self, inputs: Prepared, labels: npt.NDArray[np.int64]) -> None:
+        if inputs.features != self.features or inputs.isa != self.isa:
             raise ModelError(
-                f"the engine expected uint8 or float32 (n, {self.features}) in C order, "
-                f"got {inputs.dtype} {inputs.shape}"
+                f"the inputs were prepared for {inputs.features} features and {inputs.isa}, "
+                f"this network has {self.features} and {self.isa}"
             )
-        rows = len(inputs)
-        if labels is None:
-            return rows
+        rows = inputs.rows
         if labels.dtype != np.int64 or labels.shape != (rows,) or rows == 0:
             raise ModelError(
                 f"the engine expected int64 labels ({max(rows, 1)},), "
@@ -279,7 +314,6 @@ class Network:
                 f"labels must be 0 to {self.classes - 1}, "
                 f"got {int(labels.min())} to {int(labels.max())}"
             )
-        return rows
 
 
 def _checked_isa(name: str | None, where: str) -> str:

@@ -26,7 +26,7 @@ constexpr int TILE = 4, TILE_VECTORS = 2;
 #endif
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
 #if INKPROOF_VL == 16
-constexpr int SPARSE_PANELS = 4;     // panels that a sparse product works on together
+constexpr int SPARSE_PANELS = 8;     // panels that a sparse product works on together
 #elif INKPROOF_VL == 8
 constexpr int SPARSE_PANELS = 4;
 #else

@@ -21,23 +21,14 @@ using Array2 = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Kernel = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 using Bias = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 
-Source source_of(const nb::object& inputs, float scale, float offset, std::int64_t& rows) {
-    Source source;
-    source.scale = scale;
-    source.offset = offset;
+Data data_of(const nb::object& inputs, float scale, float offset) {
     Array2<std::uint8_t> bytes;
-    Array2<float> floats;
-    if (nb::try_cast(inputs, bytes, false)) {
-        source.bytes = bytes.data();
-        source.features = bytes.shape(1);
-        rows = static_cast<std::int64_t>(bytes.shape(0));
-    } else {
-        floats = nb::cast<Array2<float>>(inputs, false);
-        source.floats = floats.data();
-        source.features = floats.shape(1);
-        rows = static_cast<std::int64_t>(floats.shape(0));
-    }
-    return source;
+    if (nb::try_cast(inputs, bytes, false))
+        return {bytes.data(), static_cast<std::int64_t>(bytes.shape(0)),
+                static_cast<int>(bytes.shape(1)), scale, offset};
+    const auto floats = nb::cast<Array2<float>>(inputs, false);
+    return {floats.data(), static_cast<std::int64_t>(floats.shape(0)),
+            static_cast<int>(floats.shape(1)), scale, offset};
 }
 
 // Calls the Python function; an exception that it raises is kept and stops the work.
@@ -91,6 +82,13 @@ nb::tuple as_tuple(const Totals& totals) {
 }  // namespace
 
 NB_MODULE(INKPROOF_MODULE, m) {
+    nb::class_<Data>(m, "Data")
+        .def("__init__",
+             [](Data* self, const nb::object& inputs, float scale, float offset) {
+                 new (self) Data(data_of(inputs, scale, offset));
+             },
+             nb::keep_alive<1, 2>());  // the numbers stay where they are
+
     nb::class_<Network>(m, "Network")
         .def("__init__",
              [](Network* self, const std::vector<std::tuple<int, int, bool>>& layers, int threads) {
@@ -111,16 +109,14 @@ NB_MODULE(INKPROOF_MODULE, m) {
                  });
              })
         .def("train",
-             [](Network& self, const nb::object& inputs, Array1<std::int64_t> labels,
-                Array1<std::int64_t> order, int batch_size, float learning_rate, float scale,
-                float offset, const nb::object& poll_function) {
-                 std::int64_t rows = 0;
-                 const Source source = source_of(inputs, scale, offset, rows);
+             [](Network& self, const Data& data, Array1<std::int64_t> labels,
+                Array1<std::int64_t> order, int batch_size, float learning_rate,
+                const nb::object& poll_function) {
                  Poll poll(poll_function);
                  Totals totals;
                  {
                      nb::gil_scoped_release unlock;
-                     totals = self.train(source, labels.data(), order.data(),
+                     totals = self.train(data, labels.data(), order.data(),
                                          static_cast<std::int64_t>(order.shape(0)), batch_size,
                                          learning_rate,
                                          [&](std::int64_t done) { return poll(done); });
@@ -128,52 +124,41 @@ NB_MODULE(INKPROOF_MODULE, m) {
                  poll.rethrow();
                  return as_tuple(totals);
              },
-             nb::arg("inputs"), nb::arg("labels"), nb::arg("order"), nb::arg("batch_size"),
-             nb::arg("learning_rate"), nb::arg("scale"), nb::arg("offset"),
-             nb::arg("poll").none())
+             nb::arg("data"), nb::arg("labels"), nb::arg("order"), nb::arg("batch_size"),
+             nb::arg("learning_rate"), nb::arg("poll").none())
         .def("gradients",
-             [](Network& self, const nb::object& inputs, Array1<std::int64_t> labels, float scale,
-                float offset) {
-                 std::int64_t rows = 0;
-                 const Source source = source_of(inputs, scale, offset, rows);
+             [](Network& self, const Data& data, Array1<std::int64_t> labels) {
                  {
                      nb::gil_scoped_release unlock;
-                     self.gradients(source, labels.data(), rows);
+                     self.gradients(data, labels.data());
                  }
                  return arrays(self, [&](int i, float* kernel, float* bias) {
                      self.get_gradients(i, kernel, bias);
                  });
-             },
-             nb::arg("inputs"), nb::arg("labels"), nb::arg("scale"), nb::arg("offset"))
+             })
         .def("predict",
-             [](Network& self, const nb::object& inputs, float scale, float offset,
+             [](Network& self, const Data& data,
                 nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> probabilities) {
-                 std::int64_t rows = 0;
-                 const Source source = source_of(inputs, scale, offset, rows);
                  Poll poll{nb::none()};
                  {
                      nb::gil_scoped_release unlock;
-                     self.infer(source, nullptr, rows, probabilities.data(),
+                     self.infer(data, nullptr, probabilities.data(),
                                 [&](std::int64_t done) { return poll(done); });
                  }
                  poll.rethrow();
-             },
-             nb::arg("inputs"), nb::arg("scale"), nb::arg("offset"), nb::arg("probabilities"))
+             })
         .def("evaluate",
-             [](Network& self, const nb::object& inputs, Array1<std::int64_t> labels, float scale,
-                float offset, const nb::object& poll_function) {
-                 std::int64_t rows = 0;
-                 const Source source = source_of(inputs, scale, offset, rows);
+             [](Network& self, const Data& data, Array1<std::int64_t> labels,
+                const nb::object& poll_function) {
                  Poll poll(poll_function);
                  Totals totals;
                  {
                      nb::gil_scoped_release unlock;
-                     totals = self.infer(source, labels.data(), rows, nullptr,
+                     totals = self.infer(data, labels.data(), nullptr,
                                          [&](std::int64_t done) { return poll(done); });
                  }
                  poll.rethrow();
                  return as_tuple(totals);
              },
-             nb::arg("inputs"), nb::arg("labels"), nb::arg("scale"), nb::arg("offset"),
-             nb::arg("poll").none());
+             nb::arg("data"), nb::arg("labels"), nb::arg("poll").none());
 }

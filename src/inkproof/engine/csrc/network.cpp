@@ -11,94 +11,15 @@ namespace {
 
 constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
 constexpr int INFERENCE_LANES = 128;
-constexpr int PART = 144;            // inputs in a part of a sparse row: their weights stay in L1
 constexpr int OWN_INPUTS = 4;        // up to so many threads gather the whole batch each
-constexpr int PANELS_IN_CACHE = 4;   // updated and then used while the second-level cache has them
+constexpr int PANELS_IN_CACHE = 8;   // updated and then used while the second-level cache has them
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
-constexpr float DENSE_FROM = 0.4f;   // share of inputs that are not zero
 constexpr float WORST_LOSS = 16.118095f;  // -ln(1e-7): Keras clips probabilities there
-
-int round_up(int n, int to) { return (n + to - 1) / to * to; }
-
-typedef std::uint8_t Bytes __attribute__((vector_size(VL)));
-
-inline V read(const std::uint8_t* p, int count) {
-    Bytes bytes{};
-    if (count >= VL)
-        std::memcpy(&bytes, p, VL);
-    else
-        std::memcpy(&bytes, p, static_cast<std::size_t>(count));
-    return __builtin_convertvector(__builtin_convertvector(bytes, VI), V);
-}
-
-inline V read(const float* p, int count) {
-    V v{};
-    if (count >= VL)
-        std::memcpy(&v, p, sizeof v);
-    else
-        std::memcpy(&v, p, sizeof(float) * static_cast<std::size_t>(count));
-    return v;
-}
-
-// Reads features [begin, end) of each lane's row into x[feature][lane]; lanes without a row are 0.
-template <typename T>
-void gather_dense(const T* const* rows, int lanes, int begin, int end, float scale, float offset,
-                  float* x) {
-    for (int k = begin; k < end; k += VL)
-        for (int b = 0; b < BLOCK; b += VL) {
-            V tile[VL];
-#pragma GCC unroll 16
-            for (int i = 0; i < VL; ++i)
-                tile[i] = b + i < lanes ? read(rows[b + i] + k, end - k) * scale + offset : V{};
-            transpose(tile);
-            const int here = std::min(VL, end - k);
-            for (int i = 0; i < here; ++i) store(x + (k + i) * BLOCK + b, tile[i]);
-        }
-}
-
-inline bool all_zero(const std::uint8_t* p) {
-    std::uint64_t eight;
-    std::memcpy(&eight, p, 8);
-    return eight == 0;
-}
-inline bool all_zero(const float* p) {
-    bool zero = true;
-    for (int i = 0; i < 8; ++i) zero &= p[i] == 0;
-    return zero;
-}
 
 // -ln p where p = exp(shifted) / sum, for the label's output less the greatest.
 inline float cross_entropy(float sum, float shifted) {
     const float loss = static_cast<float>(std::log(static_cast<double>(sum))) - shifted;
     return loss > WORST_LOSS ? WORST_LOSS : loss;
-}
-
-// Lists the features [begin, end) of one row that are not zero, and scatters them into x and masks.
-// What x holds where a mask's bit is not set means nothing.
-template <typename T>
-int gather_sparse(const T* row, int lane, int begin, int end, float scale, float* x,
-                  std::uint32_t* masks, Entry* entries) {
-    int count = 0;
-    // Without branches on the values, which no processor could predict.
-    const auto take = [&](int k) {
-        const float value = static_cast<float>(row[k]) * scale;
-        const bool filled = row[k] != 0;
-        entries[count] = {static_cast<std::uint32_t>(k * PANEL), value};
-        count += filled;
-        x[k * BLOCK + lane] = value;
-        masks[k] |= static_cast<std::uint32_t>(filled) << lane;
-    };
-    int eights[PART / 8 + 1];
-    int filled_eights = 0, k = begin;
-    for (; k + 8 <= end; k += 8) {
-        eights[filled_eights] = k;
-        filled_eights += !all_zero(row + k);
-    }
-    for (int e = 0; e < filled_eights; ++e)
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) take(eights[e] + i);
-    for (; k < end; ++k) take(k);
-    return count;
 }
 
 }  // namespace
@@ -119,9 +40,7 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads)
         layers_.push_back(std::move(layer));
     }
     last_in_shares_ = layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
-    const int inputs = specs.front().inputs;
-    input_parts_ = round_up((inputs + PART - 1) / PART, threads);
-    part_size_ = (inputs + input_parts_ - 1) / input_parts_;
+    input_parts_ = Data::parts(specs.front().inputs);
 }
 
 void Network::set_weights(int index, const float* kernel, const float* bias) {
@@ -162,17 +81,8 @@ void Network::get_gradients(int index, float* kernel, float* bias) const {
 Batch Network::make_batch(int lanes, int copies) const {
     Batch batch;
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
-    const int inputs = layers_.front().spec.inputs;
-    const auto parts = static_cast<std::size_t>(input_parts_);
-    for (int i = 0; i < copies; ++i) {
-        Inputs copy;
-        copy.block_stride = static_cast<std::size_t>(round_up(inputs, PANEL)) * BLOCK;
-        copy.x = Buffer<float>(blocks * copy.block_stride);
-        copy.masks = Buffer<std::uint32_t>(blocks * static_cast<std::size_t>(inputs));
-        copy.entries = Buffer<Entry>(blocks * BLOCK * parts * static_cast<std::size_t>(part_size_));
-        copy.counts = Buffer<std::int32_t>(blocks * BLOCK * parts);
-        batch.inputs.push_back(std::move(copy));
-    }
+    for (int i = 0; i < copies; ++i)
+        batch.inputs.emplace_back(layers_.front().spec.inputs, lanes);
     for (const Layer& layer : layers_)
         batch.outputs.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
     return batch;
@@ -202,73 +112,8 @@ void Network::reserve_training(int lanes) {
     capacity_ = static_cast<int>(blocks) * BLOCK;
 }
 
-// Decided once for a whole pass, from the first thousand rows: from the data alone.
-bool Network::mostly_zero(const Source& source, std::int64_t count) const {
-    if (source.offset != 0) return false;
-    const std::size_t looked = std::min<std::size_t>(1024, static_cast<std::size_t>(count));
-    const std::size_t values = looked * source.features;
-    std::size_t filled = 0;
-    for (std::size_t i = 0; i < values; ++i)
-        filled += source.bytes ? source.bytes[i] != 0 : source.floats[i] != 0;
-    return static_cast<float>(filled) <= DENSE_FROM * static_cast<float>(values);
-}
-
-// Brings the named rows into the batch: the features of the given input parts only.
-void Network::gather(Inputs& batch, const Source& source, const std::int64_t* rows,
-                     std::int64_t first, int lanes, std::int64_t count, bool sparse,
-                     Range parts) const {
-    const int inputs = layers_.front().spec.inputs;
-    const char* memory = source.bytes ? reinterpret_cast<const char*>(source.bytes)
-                                      : reinterpret_cast<const char*>(source.floats);
-    const std::size_t row_bytes = source.features * (source.bytes ? 1 : sizeof(float));
-    for (int block = 0; block * BLOCK < lanes; ++block) {
-        const int here = std::min(BLOCK, lanes - block * BLOCK);
-        std::size_t starts[BLOCK];
-        const std::uint8_t* bytes[BLOCK];
-        const float* floats[BLOCK];
-        for (int b = 0; b < here; ++b) {
-            const std::int64_t at = first + block * BLOCK + b;
-            // The row of a lane of the batch after this one: rows come in random order, and memory
-            // is far away.
-            if (rows && at + lanes < count) {
-                const std::size_t ahead = static_cast<std::size_t>(rows[at + lanes]) * row_bytes;
-                for (std::size_t i = 0; i < row_bytes; i += 64)
-                    __builtin_prefetch(memory + ahead + i, 0, 2);
-            }
-            starts[b] = static_cast<std::size_t>(rows ? rows[at] : at) * source.features;
-            bytes[b] = source.bytes + (source.bytes ? starts[b] : 0);
-            floats[b] = source.floats + (source.floats ? starts[b] : 0);
-        }
-        float* x = batch.x.get() + static_cast<std::size_t>(block) * batch.block_stride;
-        for (int part = parts.begin; part < parts.end; ++part) {
-            const int begin = std::min(part * part_size_, inputs);
-            const int end = std::min(begin + part_size_, inputs);
-            if (!sparse) {
-                if (source.bytes)
-                    gather_dense(bytes, here, begin, end, source.scale, source.offset, x);
-                else
-                    gather_dense(floats, here, begin, end, source.scale, source.offset, x);
-                continue;
-            }
-            std::uint32_t* masks = batch.masks.get() + static_cast<std::size_t>(block) *
-                                                           static_cast<std::size_t>(inputs);
-            std::fill(masks + begin, masks + end, 0u);
-            for (int b = 0; b < here; ++b) {
-                const auto list = static_cast<std::size_t>((block * BLOCK + b) * input_parts_ +
-                                                           part);
-                Entry* entries = batch.entries.get() + list * static_cast<std::size_t>(part_size_);
-                batch.counts[list] =
-                    source.bytes ? gather_sparse(bytes[b], b, begin, end, source.scale, x, masks,
-                                                 entries)
-                                 : gather_sparse(floats[b], b, begin, end, source.scale, x, masks,
-                                                 entries);
-            }
-        }
-    }
-}
-
 // Computes one layer's outputs for some of its panels and some vectors of lanes.
-void Network::forward(int index, Batch& batch, int member, Range panels, Range vectors,
+void Network::forward(int index, Batch& batch, bool sparse, int member, Range panels, Range vectors,
                       Scratch& scratch) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
@@ -295,7 +140,7 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
         const int group_panels = std::min(SPARSE_PANELS, panels.end - group);
         const float* w = layer.weights.get() + group * layer.panel_stride;
         const float* bias = layer.biases.get() + group * PANEL;
-        if (is_input && batch.sparse) {
+        if (is_input && sparse) {
             constexpr std::size_t stride = SPARSE_PANELS * PANEL;
             float* t = scratch.transposed.get();
             const int begin = vectors.begin * VL, end = vectors.end * VL;
@@ -306,11 +151,12 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
             with_constant<SPARSE_PANELS>(group_panels, [&](auto count) {
                 for (int part = 0; part < input_parts_; ++part)
                     for (int lane = begin; lane < filled; ++lane) {
-                        const auto list = static_cast<std::size_t>(lane * input_parts_ + part);
+                        const auto at = static_cast<std::size_t>(lane);
+                        const std::uint16_t* bounds = in.bounds[at] + part;
                         sparse_forward<decltype(count)::value>(
                             w, layer.panel_stride,
-                            in.entries.get() + list * static_cast<std::size_t>(part_size_),
-                            in.counts[list], t + static_cast<std::size_t>(lane) * stride);
+                            in.entries.get() + at * static_cast<std::size_t>(inputs) + bounds[0],
+                            bounds[1] - bounds[0], t + at * stride);
                     }
             });
             each_block([&](std::size_t block, int first, int count) {
@@ -502,8 +348,8 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
 }
 
 // weights += scale * gradient, for some panels and some inputs. Whoever has input 0 has the biases.
-void Network::update(int index, const Batch& batch, int member, Range panels, Range inputs,
-                     float* weights, float* biases, float scale) const {
+void Network::update(int index, const Batch& batch, bool sparse, int member, Range panels,
+                     Range inputs, float* weights, float* biases, float scale) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
     const Inputs& in = batch.inputs_of(member);
@@ -515,7 +361,7 @@ void Network::update(int index, const Batch& batch, int member, Range panels, Ra
                        BLOCK;
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
     const auto t_stride = static_cast<std::size_t>(layer.padded);
-    if (is_input && batch.sparse) {
+    if (is_input && sparse) {
         for (int group = panels.begin; group < panels.end; group += SPARSE_UPDATE_PANELS)
             with_constant<SPARSE_UPDATE_PANELS>(
                 std::min(SPARSE_UPDATE_PANELS, panels.end - group), [&](auto count) {
@@ -588,14 +434,15 @@ void Network::apply_sums(int member, float scale) {
     }
 }
 
-Totals Network::train(const Source& source, const std::int64_t* labels, const std::int64_t* order,
+Totals Network::train(const Data& data, const std::int64_t* labels, const std::int64_t* order,
                       std::int64_t count, int batch_size, float learning_rate,
                       const std::function<bool(std::int64_t)>& poll) {
-    return pass(Goal::descend, source, labels, order, count, batch_size, learning_rate, poll);
+    return pass(Goal::descend, data, labels, order, count, batch_size, learning_rate, poll);
 }
 
-Totals Network::gradients(const Source& source, const std::int64_t* labels, std::int64_t count) {
-    return pass(Goal::sum, source, labels, nullptr, count, static_cast<int>(count), 0, nullptr);
+Totals Network::gradients(const Data& data, const std::int64_t* labels) {
+    const std::int64_t count = data.rows();
+    return pass(Goal::sum, data, labels, nullptr, count, static_cast<int>(count), 0, nullptr);
 }
 
 // One pass over the data. The phases of a step, with a barrier after each:
@@ -606,14 +453,14 @@ Totals Network::gradients(const Source& source, const std::int64_t* labels, std:
 //   each layer, from the last: shares of the errors of the layer below; their sums
 //
 // A batch of more than CHUNK lanes goes through in parts, whose gradients are summed first.
-Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels,
+Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                      const std::int64_t* order, std::int64_t count, int batch_size,
                      float learning_rate, const std::function<bool(std::int64_t)>& poll) {
     const bool fused = goal == Goal::descend && batch_size <= CHUNK;
     const int chunk = std::min(batch_size, CHUNK);
     reserve_training(chunk);
     if (!fused) clear_sums();
-    const bool sparse = mostly_zero(source, count);
+    const bool sparse = data.sparse();
     const int last = static_cast<int>(layers_.size()) - 1;
     Totals totals;
     bool stop = false;
@@ -630,16 +477,15 @@ Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels
         const auto fetch = [&](Batch& batch, std::int64_t first) {
             const int lanes = static_cast<int>(std::min<std::int64_t>(chunk,
                                                                       batch_end(first) - first));
-            gather(batch.inputs[alone ? static_cast<std::size_t>(member) : 0], source, order, first,
-                   lanes, count, sparse, parts);
+            data.gather(batch.inputs[alone ? static_cast<std::size_t>(member) : 0], order, first,
+                        lanes, count, parts);
             if (member != 0) return;
             batch.lanes = lanes;
             batch.blocks = (lanes + BLOCK - 1) / BLOCK;
-            batch.sparse = sparse;
         };
         const auto descend = [&](int index, const Batch& batch, Range panels) {
             const Layer& layer = layers_[static_cast<std::size_t>(index)];
-            update(index, batch, member, panels, my_inputs(layer, member), layer.weights.get(),
+            update(index, batch, sparse, member, panels, my_inputs(layer, member), layer.weights.get(),
                    layer.biases.get(), -learning_rate);
         };
         if (count > 0) fetch(batches_[0], 0);
@@ -658,12 +504,12 @@ Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels
                     for (int p = panels.begin; p < panels.end; p += PANELS_IN_CACHE) {
                         const Range some{p, std::min(p + PANELS_IN_CACHE, panels.end)};
                         if (before) descend(i, *before, some);
-                        forward(i, batch, member, some, {0, (batch.lanes + VL - 1) / VL}, scratch);
+                        forward(i, batch, sparse, member, some, {0, (batch.lanes + VL - 1) / VL}, scratch);
                     }
                 } else if (i == last && last_in_shares_) {
                     forward_shares(batch, member);
                 } else {
-                    forward(i, batch, member, panels, vectors, scratch);
+                    forward(i, batch, sparse, member, panels, vectors, scratch);
                 }
                 if (i < last || layer.wide || last_in_shares_) team_.barrier();
             }
@@ -699,7 +545,7 @@ Totals Network::pass(Goal goal, const Source& source, const std::int64_t* labels
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
                 if (!fused)
-                    update(i, batch, member, my_panels(layer, member), my_inputs(layer, member),
+                    update(i, batch, sparse, member, my_panels(layer, member), my_inputs(layer, member),
                            layer.weight_sums.get(), layer.bias_sums.get(), 1.0f);
                 else if (!layer.wide)
                     descend(i, batch, my_panels(layer, member));
@@ -764,15 +610,15 @@ void Network::softmax(const Batch& batch, const std::int64_t* labels, std::int64
 }
 
 // Each thread takes a few blocks of rows at a time through the whole network.
-Totals Network::infer(const Source& source, const std::int64_t* labels, std::int64_t count,
-                      float* probabilities, const std::function<bool(std::int64_t)>& poll) {
+Totals Network::infer(const Data& data, const std::int64_t* labels, float* probabilities,
+                      const std::function<bool(std::int64_t)>& poll) {
+    const std::int64_t count = data.rows();
     const std::int64_t per_thread = (count + threads() - 1) / threads();
     const int lanes = static_cast<int>(std::min<std::int64_t>(
         INFERENCE_LANES, (per_thread + BLOCK - 1) / BLOCK * BLOCK));
     if (inference_.empty())
         for (int i = 0; i < threads(); ++i) inference_.push_back(make_batch(INFERENCE_LANES, 1));
     reserve_training(INFERENCE_LANES);  // for the threads' scratch
-    const bool sparse = mostly_zero(source, count);
     const auto rows = static_cast<std::size_t>(labels ? count : 0);
     Buffer<float> losses(rows);
     Buffer<std::int32_t> hits(rows);
@@ -786,11 +632,9 @@ Totals Network::infer(const Source& source, const std::int64_t* labels, std::int
             if (first >= count || stop) return;
             batch.lanes = static_cast<int>(std::min<std::int64_t>(lanes, count - first));
             batch.blocks = (batch.lanes + BLOCK - 1) / BLOCK;
-            batch.sparse = sparse;
-            gather(batch.inputs[0], source, nullptr, first, batch.lanes, count, sparse,
-                   {0, input_parts_});
+            data.gather(batch.inputs[0], nullptr, first, batch.lanes, count, {0, input_parts_});
             for (std::size_t i = 0; i < layers_.size(); ++i)
-                forward(static_cast<int>(i), batch, 0, {0, layers_[i].panels},
+                forward(static_cast<int>(i), batch, data.sparse(), 0, {0, layers_[i].panels},
                         {0, (batch.lanes + VL - 1) / VL},
                         scratch_[static_cast<std::size_t>(member)]);
             softmax(batch, labels, first, probabilities, losses.get(), hits.get());

@@ -1,0 +1,197 @@
+#include "data.hpp"
+
+#include <algorithm>
+#include <type_traits>
+
+namespace inkproof {
+
+namespace {
+
+constexpr std::int64_t LOOKED_AT = 1024;  // rows that decide whether data count as sparse
+constexpr float SPARSE_BELOW = 0.4f;      // share of inputs that are not zero
+constexpr int MOST_LISTED = 65535;        // inputs that 16 bits can name
+
+typedef std::uint8_t Bytes __attribute__((vector_size(VL)));
+
+inline V read(const std::uint8_t* p, int count) {
+    Bytes bytes{};
+    if (count >= VL)
+        std::memcpy(&bytes, p, VL);
+    else
+        std::memcpy(&bytes, p, static_cast<std::size_t>(count));
+    return __builtin_convertvector(__builtin_convertvector(bytes, VI), V);
+}
+
+inline V read(const float* p, int count) {
+    V v{};
+    if (count >= VL)
+        std::memcpy(&v, p, sizeof v);
+    else
+        std::memcpy(&v, p, sizeof(float) * static_cast<std::size_t>(count));
+    return v;
+}
+
+inline void fetch_ahead(const void* from, std::size_t bytes) {
+    const char* at = static_cast<const char*>(from);
+    for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
+
+template <typename T>
+bool mostly_zero(const T* raw, std::int64_t rows, int features) {
+    const auto values = static_cast<std::size_t>(std::min(rows, LOOKED_AT)) *
+                        static_cast<std::size_t>(features);
+    std::size_t filled = 0;
+    for (std::size_t i = 0; i < values; ++i) filled += raw[i] != 0;
+    return static_cast<float>(filled) <= SPARSE_BELOW * static_cast<float>(values);
+}
+
+}  // namespace
+
+Inputs::Inputs(int features, int lanes) {
+    const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
+    block_stride = static_cast<std::size_t>(round_up(features, PANEL)) * BLOCK;
+    x = Buffer<float>(blocks * block_stride);
+    masks = Buffer<std::uint32_t>(blocks * static_cast<std::size_t>(features));
+    entries = Buffer<Entry>(blocks * BLOCK * static_cast<std::size_t>(features));
+    bounds.resize(blocks * BLOCK);
+}
+
+Data::Data(const std::uint8_t* bytes, std::int64_t rows, int features, float scale, float offset)
+    : bytes_(bytes), rows_(rows), features_(features), scale_(scale), offset_(offset) {
+    for (int i = 0; i < 256; ++i) scaled_[i] = static_cast<float>(i) * scale;
+    list_filled(bytes);
+}
+
+Data::Data(const float* floats, std::int64_t rows, int features, float scale, float offset)
+    : floats_(floats), rows_(rows), features_(features), scale_(scale), offset_(offset) {
+    list_filled(floats);
+}
+
+// Whether data count as sparse is decided by their first rows, so by the data alone.
+template <typename T>
+void Data::list_filled(const T* raw) {
+    sparse_ = offset_ == 0 && features_ <= MOST_LISTED && mostly_zero(raw, rows_, features_);
+    if (!sparse_) return;
+    const auto rows = static_cast<std::size_t>(rows_);
+    const auto width = static_cast<std::size_t>(features_);
+    std::size_t filled = 0;
+    for (std::size_t i = 0; i < rows * width; ++i) filled += raw[i] != 0;
+    // One place more than is filled: without a branch, the place after the last is written too.
+    features_of_.resize(filled + 1);
+    if constexpr (std::is_same_v<T, float>)
+        float_values_.resize(filled + 1);
+    else
+        byte_values_.resize(filled + 1);
+    starts_.reserve(rows);
+    bounds_.reserve(rows * static_cast<std::size_t>(parts(features_) + 1));
+    std::size_t at = 0;
+    for (std::size_t row = 0; row < rows; ++row) {
+        const T* values = raw + row * width;
+        const std::size_t start = at;
+        starts_.push_back(start);
+        for (int begin = 0; begin < features_; begin += PART) {
+            bounds_.push_back(static_cast<std::uint16_t>(at - start));
+            const int end = std::min(begin + PART, features_);
+            for (int k = begin; k < end; ++k) {
+                features_of_[at] = static_cast<std::uint16_t>(k);
+                if constexpr (std::is_same_v<T, float>)
+                    float_values_[at] = values[k] * scale_;
+                else
+                    byte_values_[at] = values[k];
+                at += values[k] != 0;
+            }
+        }
+        bounds_.push_back(static_cast<std::uint16_t>(at - start));
+    }
+}
+
+void Data::gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
+                  std::int64_t count, Range parts) const {
+    if (sparse_)
+        gather_lists(inputs, order, first, lanes, count, parts);
+    else if (bytes_)
+        gather_rows(bytes_, inputs, order, first, lanes, count, parts);
+    else
+        gather_rows(floats_, inputs, order, first, lanes, count, parts);
+}
+
+// Lanes without a row get zeros.
+template <typename T>
+void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, std::int64_t first,
+                       int lanes, std::int64_t count, Range parts) const {
+    const auto width = static_cast<std::size_t>(features_);
+    const int end = std::min(parts.end * PART, features_);
+    for (int block = 0; block * BLOCK < lanes; ++block) {
+        const int here = std::min(BLOCK, lanes - block * BLOCK);
+        const T* rows[BLOCK];
+        for (int b = 0; b < here; ++b) {
+            const std::int64_t at = first + block * BLOCK + b;
+            rows[b] = raw + static_cast<std::size_t>(order ? order[at] : at) * width;
+            if (order && at + lanes < count)
+                fetch_ahead(raw + static_cast<std::size_t>(order[at + lanes]) * width,
+                            width * sizeof(T));
+        }
+        float* x = inputs.x.get() + static_cast<std::size_t>(block) * inputs.block_stride;
+        for (int k = parts.begin * PART; k < end; k += VL)
+            for (int b = 0; b < BLOCK; b += VL) {
+                V tile[VL];
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; ++i)
+                    tile[i] =
+                        b + i < here ? read(rows[b + i] + k, end - k) * scale_ + offset_ : V{};
+                transpose(tile);
+                const int wide = std::min(VL, end - k);
+                for (int i = 0; i < wide; ++i) store(x + (k + i) * BLOCK + b, tile[i]);
+            }
+    }
+}
+
+void Data::gather_lists(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
+                        std::int64_t count, Range parts) const {
+    const auto width = static_cast<std::size_t>(features_);
+    const auto stride = static_cast<std::size_t>(this->parts(features_) + 1);
+    const std::size_t value_bytes = bytes_ ? 1 : sizeof(float);
+    const int begin = std::min(parts.begin * PART, features_);
+    const int end = std::min(parts.end * PART, features_);
+    for (int block = 0; block * BLOCK < lanes; ++block) {
+        const int here = std::min(BLOCK, lanes - block * BLOCK);
+        float* x = inputs.x.get() + static_cast<std::size_t>(block) * inputs.block_stride;
+        std::uint32_t* masks = inputs.masks.get() + static_cast<std::size_t>(block) * width;
+        std::fill(masks + begin, masks + end, 0u);
+        for (int b = 0; b < here; ++b) {
+            const std::int64_t at = first + block * BLOCK + b;
+            const auto row = static_cast<std::size_t>(order ? order[at] : at);
+            const auto lane = static_cast<std::size_t>(block * BLOCK + b);
+            if (order && at + lanes < count) {
+                const auto ahead = static_cast<std::size_t>(order[at + lanes]);
+                const std::size_t filled = bounds_[ahead * stride + stride - 1];
+                const std::size_t start = starts_[ahead];
+                fetch_ahead(&features_of_[start], filled * sizeof(std::uint16_t));
+                fetch_ahead(bytes_ ? static_cast<const void*>(&byte_values_[start])
+                                   : static_cast<const void*>(&float_values_[start]),
+                            filled * value_bytes);
+            }
+            const std::uint16_t* bounds = &bounds_[row * stride];
+            inputs.bounds[lane] = bounds;  // the same from every thread
+            const std::size_t start = starts_[row];
+            const std::uint16_t* features = &features_of_[start];
+            Entry* entries = inputs.entries.get() + lane * width;
+            const auto take = [&](int e, float value) {
+                const int k = features[e];
+                entries[e] = {static_cast<std::uint32_t>(k * PANEL), value};
+                x[k * BLOCK + b] = value;
+                masks[k] |= 1u << b;
+            };
+            const int last = bounds[parts.end];
+            if (bytes_) {
+                const std::uint8_t* values = &byte_values_[start];
+                for (int e = bounds[parts.begin]; e < last; ++e) take(e, scaled_[values[e]]);
+            } else {
+                const float* values = &float_values_[start];
+                for (int e = bounds[parts.begin]; e < last; ++e) take(e, values[e]);
+            }
+        }
+    }
+}
+
+}  // namespace inkproof

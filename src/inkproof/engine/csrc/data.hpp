@@ -1,0 +1,71 @@
+// The rows that a network learns from or is asked about, and how a batch of them is gathered.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "buffer.hpp"
+#include "kernels.hpp"
+
+namespace inkproof {
+
+// The inputs of a batch, as the products of the first layer want them.
+struct Inputs {
+    Inputs() = default;
+    Inputs(int features, int lanes);
+
+    std::size_t block_stride = 0;  // of x
+    Buffer<float> x;               // [block][input][lane]; where data are sparse, only what a mask
+                                   // points to means anything
+    Buffer<std::uint32_t> masks;   // [block][input]: which lanes are not zero
+    Buffer<Entry> entries;         // [lane][input]: those that are not zero, in order
+    std::vector<const std::uint16_t*> bounds;  // of each lane: where its parts' entries begin
+};
+
+// A matrix of inputs, one row an image; the network sees scale * raw + offset. The memory stays the
+// caller's. Where most numbers are zero and stay so, the others are listed once, when this is made.
+class Data {
+public:
+    Data(const std::uint8_t* bytes, std::int64_t rows, int features, float scale, float offset);
+    Data(const float* floats, std::int64_t rows, int features, float scale, float offset);
+
+    std::int64_t rows() const { return rows_; }
+    int features() const { return features_; }
+    bool sparse() const { return sparse_; }
+
+    // How many parts the inputs fall into; a part's weights stay in the first-level cache.
+    static int parts(int features) { return (features + PART - 1) / PART; }
+
+    // Brings the rows order[first ...] (or just first ...) into some parts of the inputs of a
+    // batch. Rows of the batch after it, up to row count of the order, are asked for ahead.
+    void gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
+                std::int64_t count, Range parts) const;
+
+private:
+    static constexpr int PART = 576 / SPARSE_PANELS;
+
+    template <typename T>
+    void list_filled(const T* raw);
+    template <typename T>
+    void gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, std::int64_t first,
+                     int lanes, std::int64_t count, Range parts) const;
+    void gather_lists(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
+                      std::int64_t count, Range parts) const;
+
+    const std::uint8_t* bytes_ = nullptr;  // one of these two
+    const float* floats_ = nullptr;
+    std::int64_t rows_;
+    int features_;
+    float scale_, offset_;
+    bool sparse_ = false;
+
+    // Of sparse data: each row's inputs that are not zero.
+    std::vector<std::size_t> starts_;      // [row]
+    std::vector<std::uint16_t> bounds_;    // [row][parts + 1], from the row's start
+    std::vector<std::uint16_t> features_of_;
+    std::vector<std::uint8_t> byte_values_;
+    std::vector<float> float_values_;
+    float scaled_[256];                    // what each byte comes to
+};
+
+}  // namespace inkproof
