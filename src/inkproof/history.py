@@ -86,8 +86,13 @@ class History:
         return out.getvalue()
 
     @classmethod
-    def from_csv(cls, path: str | Path) -> History:
+    def from_csv(cls, path: str | Path, *, params: Mapping[str, int] | None = None) -> History:
         """Read what :meth:`to_csv` wrote; columns that are not ours are passed over.
+
+        Parameters
+        ----------
+        path : the file
+        params : what was asked for; the file does not hold it
 
         Raises
         ------
@@ -107,4 +112,4 @@ class History:
                         raise FileFormatError(
                             f"{path}:{line}: {key} must be a number, got {row[key]!r}"
                         ) from None
-        return cls(params={}, **{key: tuple(column) for key, column in values.items()})
+        return cls(params=params or {}, **{key: tuple(column) for key, column in values.items()})

@@ -379,10 +379,14 @@ class Model:
         ------
         StorageError : it cannot be written; what was there is as before
         """
+        write_bytes(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Give what :meth:`save` writes."""
         with self._lock:
             weights = self._current_weights()
         tensors = dict(zip(self._weight_names(), weights, strict=True))
-        model_file.write(path, self.config(), tensors)
+        return model_file.to_bytes(self.config(), tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Model:

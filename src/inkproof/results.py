@@ -77,6 +77,9 @@ class ModelResult(_Record):
     published: dict[str, list[float]] | None = Field(
         default=None, description="a published history of the same network, for comparison"
     )
+    findings: list[Finding] = Field(
+        default_factory=list, description="the diagnoses over all its runs"
+    )
     runs: list[RunResult]
 
 

@@ -1,0 +1,151 @@
+"""The folder of one run: ``runs/<study>/<model>/seed-<n>/``.
+
+=========================  ===================================================================
+``run.json``               what was asked for, versions, processor, timings, data; written last,
+                           so that a folder with it is complete
+``history.csv``            an epoch a row
+``model.safetensors``      the trained model
+``predictions.npz``        the probabilities of the test images
+``checkpoint.safetensors`` the state after the last finished epoch, while it trains
+=========================  ===================================================================
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from inkproof.errors import FileFormatError, StorageError
+from inkproof.history import History
+from inkproof.storage import write_bytes
+
+__all__ = ["CHECKPOINT", "StoredRun", "clear", "read", "read_predictions", "write"]
+
+CHECKPOINT: Final = "checkpoint.safetensors"
+_RECORD: Final = "run.json"
+_HISTORY: Final = "history.csv"
+_MODEL: Final = "model.safetensors"
+_PREDICTIONS: Final = "predictions.npz"
+_FILES: Final = (_RECORD, _HISTORY, _MODEL, _PREDICTIONS, CHECKPOINT)
+_MAX_RECORD_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """What a complete folder holds, without the model.
+
+    Parameters
+    ----------
+    history : its epochs
+    probabilities : float32 (images, classes), of the test split
+    record : ``run.json``
+    """
+
+    history: History
+    probabilities: npt.NDArray[np.float32]
+    record: dict[str, Any]
+
+
+def write(
+    folder: Path,
+    *,
+    model_bytes: bytes,
+    history: History,
+    probabilities: npt.NDArray[np.float32],
+    record: dict[str, Any],
+) -> None:
+    """Write a finished run and remove its checkpoint.
+
+    Raises
+    ------
+    StorageError : a file cannot be written; the folder does not count as complete then
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, probabilities=probabilities)
+    write_bytes(folder / _HISTORY, history.to_csv().encode())
+    write_bytes(folder / _MODEL, model_bytes)
+    write_bytes(folder / _PREDICTIONS, content.getvalue())
+    write_bytes(folder / _RECORD, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: int) -> StoredRun:
+    """Read a complete run of just this configuration.
+
+    Raises
+    ------
+    FileFormatError : there is none, it is another configuration's, or a file is damaged; the
+        message says which
+    """
+    try:
+        raw = (folder / _RECORD).read_bytes()
+        if len(raw) > _MAX_RECORD_BYTES:
+            raise FileFormatError(f"{folder / _RECORD}: larger than {_MAX_RECORD_BYTES} bytes")
+        record = json.loads(raw)
+        if not isinstance(record, dict) or record.get("configuration") != json.loads(
+            json.dumps(configuration)
+        ):
+            raise FileFormatError(f"{folder / _RECORD}: the run of another configuration")
+        history = History.from_csv(folder / _HISTORY, params=dict(record["params"]))
+        probabilities = read_predictions(folder, images=images, classes=classes)
+        if not (folder / _MODEL).is_file():
+            raise FileFormatError(f"{folder / _MODEL}: missing")
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{folder}: no complete run") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"{folder}: damaged: {error}") from error
+    return StoredRun(history=history, probabilities=probabilities, record=record)
+
+
+def read_predictions(folder: Path, *, images: int, classes: int) -> npt.NDArray[np.float32]:
+    """Read the test probabilities: float32 (images, classes), finite.
+
+    Raises
+    ------
+    FileFormatError : missing, damaged, or of another shape
+    """
+    path = folder / _PREDICTIONS
+    limit = images * classes * 4 + 4096
+    try:
+        # Checked before anything is unpacked: what is packed may claim any size.
+        if path.stat().st_size > 2 * limit:
+            raise FileFormatError(f"{path}: larger than {images} x {classes} probabilities")
+        with np.load(path, allow_pickle=False, max_header_size=1024) as content:
+            size = content.zip.getinfo("probabilities.npy").file_size
+            if size > limit:
+                raise FileFormatError(f"{path}: larger than {images} x {classes} probabilities")
+            probabilities = content["probabilities"]
+    except FileFormatError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy each have errors of their own
+        raise FileFormatError(f"{path}: missing or damaged: {error}") from error
+    if probabilities.dtype != np.float32 or probabilities.shape != (images, classes):
+        raise FileFormatError(
+            f"{path}: expected float32 ({images}, {classes}), "
+            f"got {probabilities.dtype} {probabilities.shape}"
+        )
+    if not np.isfinite(probabilities).all():
+        raise FileFormatError(f"{path}: numbers that are not finite")
+    return np.asarray(probabilities, dtype=np.float32)
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of a run, and no others.
+
+    Raises
+    ------
+    StorageError : one cannot be removed
+    """
+    for name in _FILES:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{folder / name}: cannot be removed: {error.strerror}") from error

@@ -1,0 +1,618 @@
+"""Run a study: all its models with all its seeds, side by side, and what comes of it.
+
+A study's folder holds a folder for each run (see :mod:`inkproof.run_folder`) and
+``results.json``. A run that is complete is not done again; one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from inkproof import published, run_folder
+from inkproof.comparison import Comparison, compare
+from inkproof.data import Dataset, Split, load
+from inkproof.diagnosis import diagnose, diagnose_runs
+from inkproof.engine import default_isa, default_threads
+from inkproof.errors import (
+    Cancelled,
+    ConfigurationError,
+    DataError,
+    FileFormatError,
+    ModelError,
+    StorageError,
+)
+from inkproof.evaluation import Evaluation, evaluate
+from inkproof.history import History
+from inkproof.layers import dense_stack
+from inkproof.model import Model
+from inkproof.results import (
+    ComparisonResult,
+    DataResult,
+    Mistake,
+    ModelResult,
+    PairResult,
+    RunResult,
+    StudyResult,
+    TestResult,
+)
+from inkproof.statistics import Estimate, mean_interval
+from inkproof.storage import write_bytes
+from inkproof.study_file import Study, StudyData, StudyModel
+from inkproof.training import Epoch, Progress, train
+
+__all__ = [
+    "EpochFinished",
+    "Event",
+    "LoadedStudy",
+    "RunFinished",
+    "RunProgress",
+    "RunReused",
+    "RunStarted",
+    "Study",
+    "StudyData",
+    "StudyFinished",
+    "StudyModel",
+    "StudyStarted",
+    "choose_jobs",
+    "load_study_result",
+    "run_study",
+]
+
+RESULTS: Final = "results.json"
+Probabilities = Mapping[tuple[str, int], npt.NDArray[np.float32]]
+
+
+# --- What happens while a study runs --------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunKey:
+    """Which run it is."""
+
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStarted:
+    """The study begins.
+
+    Parameters
+    ----------
+    runs : all of them, in the order in which they begin
+    work : the multiplications that each run's training needs, for estimates of time
+    jobs, threads : how many runs go side by side, with how many threads each
+    """
+
+    study: Study
+    runs: tuple[RunKey, ...]
+    work: Mapping[RunKey, float]
+    jobs: int
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReused:
+    """A complete run was found and is taken as it is."""
+
+    run: RunKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted:
+    """A run begins, or goes on after an interruption."""
+
+    run: RunKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProgress:
+    """How far a run's epoch is."""
+
+    run: RunKey
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochFinished:
+    """A run has finished an epoch."""
+
+    run: RunKey
+    epoch: Epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished:
+    """A run is complete."""
+
+    run: RunKey
+    accuracy: float
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFinished:
+    """All runs are complete and ``results.json`` is written."""
+
+    result: StudyResult
+
+
+Event = (
+    StudyStarted
+    | RunReused
+    | RunStarted
+    | RunProgress
+    | EpochFinished
+    | RunFinished
+    | StudyFinished
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedStudy:
+    """A finished study, read from its folder.
+
+    Parameters
+    ----------
+    result : its ``results.json``
+    dataset : the data that it ran on
+    probabilities : (model, seed) -> float32 (test images, classes)
+    """
+
+    result: StudyResult
+    dataset: Dataset
+    probabilities: Probabilities
+
+
+def choose_jobs(cores: int, runs: int) -> int:
+    """Choose how many runs go side by side.
+
+    One network on one thread, with a core to itself, wastes no time at barriers: on two cores two
+    networks side by side took 5 to 20 % less than one after the other on both (docs/log.md).
+    """
+    return max(1, min(cores, runs))
+
+
+def run_study(
+    study: Study,
+    folder: str | Path,
+    *,
+    jobs: int | None = None,
+    fresh: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> StudyResult:
+    """Do all runs of a study and write ``results.json``.
+
+    No result depends on ``jobs``. Ctrl-C ends it within a second; what was finished is kept, and
+    the same call goes on.
+
+    Parameters
+    ----------
+    study : what to do
+    folder : the study's folder; it is made if it is not there
+    jobs : how many runs go side by side, sharing the cores; None chooses
+    fresh : whether runs that are complete are done again
+    on_event : told what happens, one call at a time, from several threads
+
+    Raises
+    ------
+    ModelError, UnsupportedError : a network that does not fit the data or the engine
+    DataError : data that cannot be read
+    TrainingError : a loss that is no longer finite
+    StorageError : the folder cannot be written, or another process is writing it
+    """
+    folder = Path(folder)
+    dataset = load(study.data.source)
+    plans = _plan(study, dataset)
+    cores = default_threads()
+    if jobs is not None and not 1 <= jobs <= 64:
+        raise ConfigurationError(f"--jobs must be a whole number from 1 to 64, got {jobs}")
+    jobs = jobs or choose_jobs(cores, len(plans))
+    threads = max(1, cores // jobs)
+    with _locked(folder):
+        runner = _Runner(study, dataset, folder, threads, on_event)
+        runner.tell(
+            StudyStarted(
+                study=study,
+                runs=tuple(plan.key for plan in plans),
+                work={plan.key: plan.work for plan in plans},
+                jobs=jobs,
+                threads=threads,
+            )
+        )
+        done = runner.do_all(plans, jobs, fresh=fresh)
+        result = _result(study, dataset, done, jobs=jobs, threads=threads)
+        write_bytes(folder / RESULTS, result.to_json().encode())
+    runner.tell(StudyFinished(result=result))
+    return result
+
+
+def load_study_result(folder: str | Path) -> LoadedStudy:
+    """Read a study that is complete.
+
+    Raises
+    ------
+    StorageError : there is none in the folder
+    FileFormatError : a file is damaged
+    DataError : the data are not those that the study ran on
+    """
+    folder = Path(folder)
+    path = folder / RESULTS
+    if not path.is_file():
+        raise StorageError(f"{folder}: there is no {RESULTS}; run the study first")
+    result = StudyResult.load(path)
+    dataset = load(result.data.source)
+    if dataset.fingerprint != result.data.fingerprint:
+        raise DataError(
+            f"{path}: the study ran on other data than {result.data.source} holds now: "
+            f"expected {result.data.fingerprint[:23]}..., got {dataset.fingerprint[:23]}..."
+        )
+    shape = {"images": len(dataset.test), "classes": dataset.test.num_classes}
+    probabilities = {
+        (model.name, run.seed): run_folder.read_predictions(
+            _run_path(folder, model.name, run.seed), **shape
+        )
+        for model in result.models
+        for run in model.runs
+    }
+    return LoadedStudy(result=result, dataset=dataset, probabilities=probabilities)
+
+
+# --- The runs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    key: RunKey
+    model: StudyModel
+    work: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    model: Model
+    history: History
+    evaluation: Evaluation
+    probabilities: npt.NDArray[np.float32]
+    validation_images: int
+
+
+def _plan(study: Study, dataset: Dataset) -> list[_Plan]:
+    """Check every network against the data, and order the runs: seed by seed, the longest first."""
+    plans = []
+    for index, model in enumerate(study.models):
+        try:
+            built = _build(model, dataset, seed=study.seeds[0])
+            stack = dense_stack(built.layers, built.layer_input_shape)
+        except (ModelError, ConfigurationError, NotImplementedError) as error:
+            error.args = (f"{study.origin}: models[{index}] ({model.name}): {error}",)
+            raise
+        work = 3.0 * sum(inputs * units for inputs, units, _ in stack) * study.training.epochs
+        plans += [
+            _Plan(key=RunKey(model=model.name, seed=seed), model=model, work=work)
+            for seed in study.seeds
+        ]
+    order = {seed: number for number, seed in enumerate(study.seeds)}
+    return sorted(plans, key=lambda plan: (order[plan.key.seed], -plan.work))
+
+
+def _build(model: StudyModel, dataset: Dataset, *, seed: int) -> Model:
+    return Model(
+        model.layers,
+        input_shape=dataset.train.image_shape,
+        name=model.name,
+        class_names=dataset.class_names,
+        seed=seed,
+    )
+
+
+def _run_path(folder: Path, model: str, seed: int) -> Path:
+    return folder / model / f"seed-{seed}"
+
+
+class _Runner:
+    """Does the runs of one study, some side by side."""
+
+    def __init__(
+        self,
+        study: Study,
+        dataset: Dataset,
+        folder: Path,
+        threads: int,
+        on_event: Callable[[Event], None] | None,
+    ) -> None:
+        self._study = study
+        self._dataset = dataset
+        self._folder = folder
+        self._threads = threads
+        self._on_event = on_event
+        self._telling = threading.Lock()
+        self._cancel = threading.Event()
+
+    def tell(self, event: Event) -> None:
+        if self._on_event is not None:
+            with self._telling:
+                self._on_event(event)
+
+    def do_all(self, plans: list[_Plan], jobs: int, *, fresh: bool) -> dict[RunKey, _Done]:
+        with ThreadPoolExecutor(jobs, thread_name_prefix="inkproof-run") as pool:
+            futures: dict[RunKey, Future[_Done]] = {
+                plan.key: pool.submit(self._do, plan, fresh=fresh) for plan in plans
+            }
+            try:
+                waiting = set(futures.values())
+                while waiting:
+                    # In short turns, so that Ctrl-C is answered at once.
+                    finished, waiting = wait(waiting, timeout=0.1, return_when=FIRST_EXCEPTION)
+                    for future in finished:
+                        future.result()
+            except BaseException:
+                self._cancel.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return {key: future.result() for key, future in futures.items()}
+
+    def _do(self, plan: _Plan, *, fresh: bool) -> _Done:
+        if self._cancel.is_set():
+            raise Cancelled("the study was stopped")
+        key, study, dataset = plan.key, self._study, self._dataset
+        folder = _run_path(self._folder, key.model, key.seed)
+        training, validation = dataset.train.hold_out(study.data.hold_out, seed=key.seed)
+        model = _build(plan.model, dataset, seed=key.seed)
+        config = dataclasses.replace(study.training, seed=key.seed, threads=self._threads)
+        configuration = {
+            "model": model.config(),
+            "seed": key.seed,
+            "training": config.config(),
+            "data": {"fingerprint": dataset.fingerprint, "hold_out": study.data.hold_out},
+        }
+        if fresh:
+            run_folder.clear(folder)
+        try:
+            stored = run_folder.read(
+                folder, configuration, images=len(dataset.test), classes=dataset.test.num_classes
+            )
+        except FileFormatError:
+            stored = None
+        if stored is not None:
+            self.tell(RunReused(run=key))
+            evaluation = evaluate(None, dataset.test, probabilities=stored.probabilities)
+            return _Done(
+                model=model,
+                history=stored.history,
+                evaluation=evaluation,
+                probabilities=stored.probabilities,
+                validation_images=len(validation),
+            )
+        self.tell(RunStarted(run=key))
+        _make_folder(folder)
+        begin = time.perf_counter()
+        run = train(
+            model,
+            training,
+            validation,
+            config,
+            on_epoch=lambda epoch: self.tell(EpochFinished(run=key, epoch=epoch)),
+            on_progress=lambda progress: self.tell(RunProgress(run=key, progress=progress)),
+            checkpoint=folder / run_folder.CHECKPOINT,
+            cancel=self._cancel,
+        )
+        seconds = time.perf_counter() - begin
+        evaluation = evaluate(model, dataset.test)
+        run_folder.write(
+            folder,
+            model_bytes=model.to_bytes(),
+            history=run.history,
+            probabilities=evaluation.probabilities,
+            record={
+                "schema": 1,
+                "configuration": configuration,
+                "params": dict(run.history.params),
+                "test": {
+                    "accuracy": evaluation.accuracy.value,
+                    "loss": evaluation.loss.value,
+                },
+                "environment": _environment() | {"isa": run.isa, "threads": run.threads},
+                "timings": {
+                    "seconds": seconds,
+                    "epoch_seconds": list(run.history.seconds),
+                    "resumed_from_epoch": run.resumed_from,
+                },
+            },
+        )
+        self.tell(
+            RunFinished(
+                run=key,
+                accuracy=evaluation.accuracy.value,
+                loss=evaluation.loss.value,
+                seconds=seconds,
+            )
+        )
+        return _Done(
+            model=model,
+            history=run.history,
+            evaluation=evaluation,
+            probabilities=evaluation.probabilities,
+            validation_images=len(validation),
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second process out of the folder; the lock goes with the process, however it ends."""
+    _make_folder(folder)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    path = folder / ".lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StorageError(
+                f"{folder}: another inkproof is writing this folder; wait for it or use --out"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+# --- What comes of it -----------------------------------------------------------------------------
+
+
+def _result(
+    study: Study, dataset: Dataset, done: Mapping[RunKey, _Done], *, jobs: int, threads: int
+) -> StudyResult:
+    seeds = sorted(study.seeds)
+    by_model = {
+        model.name: {seed: done[RunKey(model=model.name, seed=seed)] for seed in seeds}
+        for model in study.models
+    }
+    first = next(iter(done.values()))
+    return StudyResult(
+        study=study.content(),
+        data=_data_result(dataset, study, first.validation_images),
+        environment=_environment()
+        | {"isa": default_isa(), "jobs": jobs, "threads": threads, "precision": "float32"},
+        models=[_model_result(model, by_model[model.name]) for model in study.models],
+        comparisons=[
+            _comparison_result(
+                compare(
+                    a.name,
+                    {seed: run.probabilities for seed, run in by_model[a.name].items()},
+                    b.name,
+                    {seed: run.probabilities for seed, run in by_model[b.name].items()},
+                    dataset.test.labels,
+                )
+            )
+            for a, b in itertools.combinations(study.models, 2)
+        ],
+    )
+
+
+def _data_result(dataset: Dataset, study: Study, validation: int) -> DataResult:
+    def counts(split: Split) -> list[int]:
+        return [int(count) for count in split.class_counts]
+
+    return DataResult(
+        name=dataset.name,
+        source=dataset.source,
+        fingerprint=dataset.fingerprint,
+        image_shape=list(dataset.train.image_shape),
+        class_names=list(dataset.class_names),
+        train=len(dataset.train) - validation,
+        validation=validation,
+        test=len(dataset.test),
+        class_counts={"train": counts(dataset.train), "test": counts(dataset.test)},
+        licence=dataset.licence,
+    )
+
+
+def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
+    evaluations = [run.evaluation for run in runs.values()]
+    built = next(iter(runs.values())).model
+    return ModelResult(
+        name=model.name,
+        parameters=built.count_params(),
+        summary=built.summary(),
+        diagram=built.plot(),
+        test_accuracy=_over_runs([e.accuracy for e in evaluations]),
+        test_loss=_over_runs([e.loss for e in evaluations]),
+        published=published.histories()[model.published] if model.published else None,
+        findings=diagnose_runs([run.history for run in runs.values()], name=model.name),
+        runs=[
+            RunResult(
+                seed=seed,
+                history=run.history.columns(),
+                test=TestResult(
+                    loss=run.evaluation.loss.value,
+                    accuracy=run.evaluation.accuracy.value,
+                    confusion=run.evaluation.confusion.tolist(),
+                    mistakes=[
+                        Mistake(**dataclasses.asdict(mistake))
+                        for mistake in run.evaluation.mistake_records()
+                    ],
+                ),
+                epoch_seconds=list(run.history.seconds),
+                findings=diagnose(
+                    run.history, name=model.name, validation_images=run.validation_images
+                ),
+                folder=f"{model.name}/seed-{seed}",
+            )
+            for seed, run in runs.items()
+        ],
+    )
+
+
+def _over_runs(estimates: list[Estimate]) -> Estimate:
+    """Take the mean over the runs; a single run has the interval over its images."""
+    if len(estimates) == 1:
+        return estimates[0]
+    return mean_interval([e.value for e in estimates], level=estimates[0].level, over="runs")
+
+
+def _comparison_result(comparison: Comparison) -> ComparisonResult:
+    return ComparisonResult(
+        a=comparison.a,
+        b=comparison.b,
+        difference=comparison.difference,
+        log_loss_difference=comparison.log_loss_difference,
+        p_runs=comparison.p_runs,
+        pairs=[PairResult(**dataclasses.asdict(pair)) for pair in comparison.pairs],
+        verdict=comparison.verdict,
+        explanation=comparison.explanation,
+        findings=list(comparison.findings),
+    )
+
+
+def _environment() -> dict[str, Any]:
+    from inkproof import __version__
+
+    return {
+        "inkproof": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": default_threads(),
+    }
+
+
+def _processor() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
