@@ -49,9 +49,9 @@ _MARKED_EPOCHS: Final = 3  # so few points are lost in a line
 _LISTED_SEEDS: Final = 16
 # Broad, so that it shows on both sides of a mean that lies on it.
 _PUBLISHED: Final[dict[str, Any]] = {
-    "linewidth": 4.5,
+    "linewidth": 3.8,
     "linestyle": (0, (1.4, 0.7)),
-    "alpha": 0.5,
+    "alpha": 0.45,
     "dash_capstyle": "butt",
 }
 _VALUES: Final[dict[str, str]] = {"loss": "Loss, nats", "accuracy": "Accuracy, %"}
@@ -91,7 +91,7 @@ def class_counts(
     upright = max(map(len, names)) > 3
     axes.set_xticks(range(classes), names, rotation=90 if upright else 0)
     axes.set_xlim(-0.6, classes - 0.4)
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_ylabel("Images")
     _legend(figure, *axes.get_legend_handles_labels(), colours=colours)
@@ -129,7 +129,7 @@ def curves(
         if measure not in _VALUES:
             raise UnknownNameError("measure", measure, _VALUES)
     colours = colours_of(theme)
-    figure = new_figure(4.7 * len(measures), 3.6, colours)
+    figure = new_figure(4.5 * len(measures), 3.5, colours)
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, measure in zip(panels.tolist(), measures, strict=True):
         axes_styled(axes, colours)
@@ -247,7 +247,7 @@ def scores(
         )
     colours = colours_of(theme)
     models = list(values)
-    figure, axes = _panel(5.6, 0.8 + 0.95 * len(models), colours, grid="x")
+    figure, axes = _panel(4.6, 0.8 + 0.95 * len(models), colours, grid="x")
     for row, model in enumerate(models):
         runs = values[model]
         if row + 1 < len(models):
@@ -276,7 +276,7 @@ def scores(
     axes.set_yticks(range(len(models)), [shortened(model, _NAME_CHARACTERS) for model in models])
     axes.set_ylim(len(models) - 0.45, -0.45)
     axes.margins(x=0.08)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel(label)
     handles = [
         Line2D([], [], marker="o", linestyle="", color=colours.second, markersize=6),
@@ -320,7 +320,7 @@ def difference(
     listed = len(seeds) <= _LISTED_SEEDS
     rows = list(range(len(seeds))) if listed else [0] * len(seeds)
     last = rows[-1] + 1.25
-    figure, axes = _panel(5.6, 1.25 + 0.24 * (last + 1), colours, grid="x")
+    figure, axes = _panel(4.6, 1.25 + 0.24 * (last + 1), colours, grid="x")
     axes.axvline(0, color=colours.ink, linewidth=1, zorder=1)
     sizes = [100 * differences[seed] for seed in seeds]
     if listed:
@@ -341,12 +341,12 @@ def difference(
     axes.set_ylim(last + 0.9, -0.6)
     reach = 1.15 * max(map(abs, [*sizes, *(100 * end for end in interval if end is not None)]))
     axes.set_xlim(-(reach or 1.0), reach or 1.0)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:+.2g}".replace("-", "−") if value else "0")
     )
     axes.set_xlabel(
-        f"← {shortened(a, _NAME_CHARACTERS)} ahead    points of accuracy   "
+        f"← {shortened(a, _NAME_CHARACTERS)} ahead   points of accuracy  "
         f" {shortened(b, _NAME_CHARACTERS)} ahead →"
     )
     return figure
@@ -379,7 +379,7 @@ def _curves_of(
         if several:
             for run in runs:
                 axes.plot(
-                    range(1, len(run) + 1), run, color=colour, linewidth=0.8, alpha=0.35, zorder=3
+                    range(1, len(run) + 1), run, color=colour, linewidth=0.8, alpha=0.5, zorder=3
                 )
         axes.plot(
             range(1, shortest + 1),
@@ -391,10 +391,10 @@ def _curves_of(
             zorder=4,
         )
     axes.set_xlabel("Epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if measure == "loss":
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.set_ylim(bottom=0)
 
 
 def _interval(

@@ -1,0 +1,135 @@
+"""The figures of a report: what is drawn of a study's result, and what each is called."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from matplotlib.figure import Figure
+
+from inkproof import figures
+from inkproof.figures import Theme
+from inkproof.report.inputs import Material, runs_of
+from inkproof.results import ComparisonResult, ModelResult
+from inkproof.statistics import Estimate
+
+__all__ = [
+    "Chart",
+    "comparison_figure",
+    "counts_figure",
+    "curves_figure",
+    "data_uri",
+    "differences",
+    "scores_figure",
+    "themed",
+]
+
+_CSS_PIXELS: Final = 96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A figure for HTML.
+
+    Parameters
+    ----------
+    light, dark : SVG as data URIs
+    width, height : CSS pixels
+    alt : what it shows, in words
+    """
+
+    light: str
+    dark: str
+    width: int
+    height: int
+    alt: str
+
+
+def themed(draw: Callable[[Theme], Figure], alt: str) -> Chart:
+    """Draw a figure in both themes."""
+    light, dark = draw("light"), draw("dark")
+    width, height = light.get_size_inches()
+    return Chart(
+        light=data_uri(figures.render(light, "svg"), "image/svg+xml"),
+        dark=data_uri(figures.render(dark, "svg"), "image/svg+xml"),
+        width=round(width * _CSS_PIXELS),
+        height=round(height * _CSS_PIXELS),
+        alt=alt,
+    )
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Give a file as an address that holds it."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def scores_figure(material: Material, theme: Theme) -> Figure:
+    """Draw the accuracies of all runs."""
+    # Two models of one name would be one row: their place tells them apart.
+    names = _distinct([model.name for model in material.result.models])
+    return figures.scores(
+        {
+            name: {run.seed: run.test.accuracy for run in runs_of(model)}
+            for name, model in zip(names, material.result.models, strict=True)
+        },
+        {
+            name: _interval(model.test_accuracy)
+            for name, model in zip(names, material.result.models, strict=True)
+        },
+        theme=theme,
+    )
+
+
+def comparison_figure(comparison: ComparisonResult, images: int, theme: Theme) -> Figure:
+    """Draw the differences of a comparison's pairs of runs."""
+    return figures.difference(
+        differences(comparison, images),
+        _interval(comparison.difference),
+        comparison.a,
+        comparison.b,
+        theme=theme,
+    )
+
+
+def differences(comparison: ComparisonResult, images: int) -> dict[int, float]:
+    """Give each pair's difference in accuracy, b minus a, from its counts of images."""
+    return {
+        pair.seed: (pair.only_b_right - pair.only_a_right) / images for pair in comparison.pairs
+    }
+
+
+def counts_figure(material: Material, theme: Theme) -> Figure:
+    """Draw the class counts."""
+    data = material.result.data
+    return figures.class_counts(data.class_counts, data.class_names, theme=theme)
+
+
+def curves_figure(
+    model: ModelResult,
+    measure: Literal["loss", "accuracy"] | None,
+    theme: Theme,
+    *,
+    name: str = "",
+) -> Figure:
+    """Draw a model's training curves: one measure, or both side by side."""
+    histories: list[Mapping[str, list[float]]] = [run.history for run in runs_of(model)]
+    return figures.curves(
+        histories,
+        model.published,
+        name,
+        measures=("loss", "accuracy") if measure is None else (measure,),
+        theme=theme,
+    )
+
+
+def _interval(estimate: Estimate) -> tuple[float, float | None, float | None]:
+    return estimate.value, estimate.low, estimate.high
+
+
+def _distinct(names: list[str]) -> list[str]:
+    return [
+        name if names.count(name) == 1 else f"{name} ({place})"
+        for place, name in enumerate(names, start=1)
+    ]
