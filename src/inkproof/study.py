@@ -53,13 +53,14 @@ from inkproof.results import (
 from inkproof.statistics import Estimate, mean_interval
 from inkproof.storage import write_bytes
 from inkproof.study_file import Study, StudyData, StudyModel
-from inkproof.training import Epoch, Progress, train
+from inkproof.training import Epoch, Progress, Run, TrainingConfig, train
 
 __all__ = [
     "EpochFinished",
     "Event",
     "LoadedStudy",
     "RunFinished",
+    "RunKey",
     "RunProgress",
     "RunReused",
     "RunStarted",
@@ -71,6 +72,7 @@ __all__ = [
     "choose_jobs",
     "load_study_result",
     "run_study",
+    "train_one",
 ]
 
 RESULTS: Final = "results.json"
@@ -243,6 +245,46 @@ def run_study(
     return result
 
 
+def train_one(
+    study: Study, *, on_event: Callable[[Event], None] | None = None
+) -> tuple[Model, Evaluation]:
+    """Train the only model of a study with its only seed, and evaluate it; no file is written.
+
+    Raises
+    ------
+    ConfigurationError : several models or seeds
+    others : as for :func:`run_study`
+    """
+    if len(study.models) != 1 or len(study.seeds) != 1:
+        raise ConfigurationError("train_one: expected a study of one model and one seed")
+    dataset = load(study.data.source)
+    (plan,) = _plan(study, dataset)
+    runner = _Runner(study, dataset, Path(), default_threads(), on_event)
+    runner.tell(
+        StudyStarted(
+            study=study,
+            runs=(plan.key,),
+            work={plan.key: plan.work},
+            jobs=1,
+            threads=default_threads(),
+        )
+    )
+    runner.tell(RunStarted(run=plan.key))
+    model, training, validation, config = runner.prepared(plan)
+    begin = time.perf_counter()
+    runner.train(plan.key, model, training, validation, config, checkpoint=None)
+    evaluation = evaluate(model, dataset.test)
+    runner.tell(
+        RunFinished(
+            run=plan.key,
+            accuracy=evaluation.accuracy.value,
+            loss=evaluation.loss.value,
+            seconds=time.perf_counter() - begin,
+        )
+    )
+    return model, evaluation
+
+
 def load_study_result(folder: str | Path) -> LoadedStudy:
     """Read a study that is complete.
 
@@ -368,14 +410,41 @@ class _Runner:
                 raise
         return {key: future.result() for key, future in futures.items()}
 
+    def prepared(self, plan: _Plan) -> tuple[Model, Split, Split, TrainingConfig]:
+        """Give a run's initial model, its training and validation data, and its configuration."""
+        seed = plan.key.seed
+        training, validation = self._dataset.train.hold_out(self._study.data.hold_out, seed=seed)
+        model = _build(plan.model, self._dataset, seed=seed)
+        config = dataclasses.replace(self._study.training, seed=seed, threads=self._threads)
+        return model, training, validation, config
+
+    def train(
+        self,
+        key: RunKey,
+        model: Model,
+        training: Split,
+        validation: Split,
+        config: TrainingConfig,
+        *,
+        checkpoint: Path | None,
+    ) -> Run:
+        return train(
+            model,
+            training,
+            validation,
+            config,
+            on_epoch=lambda epoch: self.tell(EpochFinished(run=key, epoch=epoch)),
+            on_progress=lambda progress: self.tell(RunProgress(run=key, progress=progress)),
+            checkpoint=checkpoint,
+            cancel=self._cancel,
+        )
+
     def _do(self, plan: _Plan, *, fresh: bool) -> _Done:
         if self._cancel.is_set():
             raise Cancelled("the study was stopped")
         key, study, dataset = plan.key, self._study, self._dataset
         folder = _run_path(self._folder, key.model, key.seed)
-        training, validation = dataset.train.hold_out(study.data.hold_out, seed=key.seed)
-        model = _build(plan.model, dataset, seed=key.seed)
-        config = dataclasses.replace(study.training, seed=key.seed, threads=self._threads)
+        model, training, validation, config = self.prepared(plan)
         configuration = {
             "model": model.config(),
             "seed": key.seed,
@@ -403,16 +472,8 @@ class _Runner:
         self.tell(RunStarted(run=key))
         _make_folder(folder)
         begin = time.perf_counter()
-        run = train(
-            model,
-            training,
-            validation,
-            config,
-            on_epoch=lambda epoch: self.tell(EpochFinished(run=key, epoch=epoch)),
-            on_progress=lambda progress: self.tell(RunProgress(run=key, progress=progress)),
-            checkpoint=folder / run_folder.CHECKPOINT,
-            cancel=self._cancel,
-        )
+        checkpoint = folder / run_folder.CHECKPOINT
+        run = self.train(key, model, training, validation, config, checkpoint=checkpoint)
         seconds = time.perf_counter() - begin
         evaluation = evaluate(model, dataset.test)
         run_folder.write(

@@ -1,0 +1,560 @@
+"""The command line: arguments, printing, exit codes. The work is done elsewhere.
+
+Exit codes: 0 done, 1 the work failed (one line on stderr), 2 wrong usage, 130 interrupted.
+Results go to stdout, progress to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from inkproof.model import Model
+    from inkproof.results import ModelResult, StudyResult
+    from inkproof.statistics import Estimate
+    from inkproof.study import Study
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train small image classifiers on ordinary CPU cores, and say what the evidence supports.",
+    epilog="Example: inkproof run",
+)
+
+StudyArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[STUDY]", help="A study's TOML file; without it the built-in notebook."
+    ),
+]
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="mnist, or a path: a folder of IDX files, a folder of class folders, .npz or .csv.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Format(StrEnum):
+    """The forms of a report."""
+
+    html = "html"
+    markdown = "markdown"
+    jekyll = "jekyll"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from inkproof import __version__
+
+        typer.echo(f"inkproof {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error came from.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: inkproof run my.toml --seeds 10 --epochs 15")
+def run(
+    study: StudyArgument = None,
+    seeds: Annotated[int | None, typer.Option(help="Use the seeds 0 to N-1.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each run.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Runs side by side; they share the cores. Changes no result."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder of the results; without it runs/<name of the study>."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do complete runs again, too.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Run on other data; see inkproof data --help."),
+    ] = None,
+) -> None:
+    """Run a study: train all its models with all its seeds, compare them, write the report.
+
+    A study that was interrupted goes on where it stopped. INKPROOF_THREADS sets the number of
+    cores.
+    """
+    from inkproof.progress import StudyProgress
+    from inkproof.study import run_study
+
+    plan = _study(study).changed(seeds=seeds, epochs=epochs, source=data)
+    folder = out or Path("runs") / plan.name
+    with StudyProgress() as progress:
+        try:
+            result = run_study(plan, folder, jobs=jobs, fresh=fresh, on_event=progress)
+        except KeyboardInterrupt:
+            progress.__exit__(None, None, None)
+            _interrupted(folder)
+    _print_study(result)
+    paths = _write_report(folder, ("html", "markdown"), folder)
+    typer.echo(f"\nReport:  {next((p for p in paths if p.suffix == '.html'), folder)}")
+    typer.echo(f"Results: {folder / 'results.json'}")
+
+
+@app.command(epilog="Example: inkproof data mnist --figure mnist.png")
+def data(
+    source: SourceArgument,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Write a figure of the class counts and some images here."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a data set holds and what is wrong with it."""
+    import inkproof
+    from inkproof.data import describe
+
+    dataset = inkproof.load(source)
+    about = describe(dataset)
+    if figure is not None:
+        from inkproof import figures
+
+        counts = {"train": about.train_counts, "test": about.test_counts}
+        figures.save(figures.class_counts(counts, list(dataset.class_names)), figure)
+    if as_json:
+        _print_json(about)
+        return
+    height, width, channels = dataset.train.image_shape
+    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    typer.echo(f"{_safe(about.name)}: {height}x{width} {kind}, {len(dataset.class_names)} classes")
+    for split in (dataset.train, dataset.test):
+        shape = split.pixels.shape if channels == 1 else split.images.shape
+        typer.echo(
+            f"{split.role:>5}: images {shape} {split.images.dtype}, labels {split.labels.shape}"
+        )
+    typer.echo(f"licence: {_safe(about.licence)}\n")
+    rows = [
+        [_safe(name), f"{train:,}", f"{test:,}"]
+        for name, train, test in zip(
+            dataset.class_names, about.train_counts, about.test_counts, strict=True
+        )
+    ]
+    rows.append(["total", f"{len(dataset.train):,}", f"{len(dataset.test):,}"])
+    _print_table(["class", "train", "test"], rows)
+    typer.echo()
+    for finding in about.findings:
+        typer.echo(f"{finding.code} {finding.status}: {_safe(finding.explanation)}")
+    if figure is not None:
+        typer.echo(f"\nFigure: {figure}")
+
+
+@app.command(epilog="Example: inkproof train --model 500x2 --seed 3 --out my.safetensors")
+def train(
+    study: StudyArgument = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Which of the study's models; without it the first."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Fixes hold-out, order and initial weights.")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="How many epochs.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SOURCE", help="Train on other data."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The model's file.")] = Path("model.safetensors"),
+) -> None:
+    """Train one model of a study with one seed, and save it."""
+    import dataclasses
+
+    from inkproof.errors import UnknownNameError
+    from inkproof.progress import StudyProgress
+    from inkproof.study import train_one
+
+    plan = _study(study).changed(epochs=epochs, source=source)
+    names = [m.name for m in plan.models]
+    name = model or names[0]
+    if name not in names:
+        raise UnknownNameError("model", name, names, where=plan.origin)
+    plan = dataclasses.replace(
+        plan, seeds=(seed,), models=tuple(m for m in plan.models if m.name == name)
+    )
+    with StudyProgress() as progress:
+        trained, evaluation = train_one(plan, on_event=progress)
+    trained.save(out)
+    typer.echo(f"test accuracy {_percent(evaluation.accuracy)}, test loss {_loss(evaluation.loss)}")
+    typer.echo(f"Model: {out}")
+
+
+@app.command(epilog="Example: inkproof evaluate runs/notebook/500x2/seed-0/model.safetensors mnist")
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model's file.")],
+    source: SourceArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a model on the test images of a data set."""
+    import inkproof
+
+    found = inkproof.Model.load(model)
+    dataset = inkproof.load(source)
+    _check_fits(found, model, dataset.test.image_shape, dataset.test.num_classes)
+    result = inkproof.evaluate(found, dataset.test)
+    if as_json:
+        _print_json(
+            {
+                "n": result.n,
+                "accuracy": result.accuracy,
+                "loss": result.loss,
+                "confusion": result.confusion.tolist(),
+                "mistakes": result.mistake_records(),
+            }
+        )
+        return
+    typer.echo(f"{result.n:,} test images")
+    typer.echo(f"accuracy {_percent(result.accuracy)}")
+    typer.echo(f"loss     {_loss(result.loss)}\n")
+    names = [_safe(name, 12) for name in result.class_names]
+    typer.echo("true class down, predicted across:")
+    _print_table(
+        ["", *names],
+        [
+            [name, *(f"{n}" for n in row)]
+            for name, row in zip(names, result.confusion.tolist(), strict=True)
+        ],
+    )
+    records = result.mistake_records()
+    typer.echo(f"\n{len(records):,} mistakes, the surest first:")
+    _print_table(
+        ["image", "target", "predicted", "probability"],
+        [
+            [f"{m.index}", names[m.label], names[m.predicted], f"{m.probability:.4f}"]
+            for m in records[:10]
+        ],
+    )
+
+
+@app.command(epilog="Example: inkproof compare runs/notebook/500x2 runs/notebook/512x3")
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A model's folder in a study's.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one's.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two models over the seeds that both have."""
+    import inkproof
+    from inkproof.errors import DataError, UnknownNameError
+    from inkproof.study import load_study_result
+
+    runs, labels, prints = [], None, []
+    for path in (a, b):
+        folder = path.resolve()
+        loaded = load_study_result(folder.parent)
+        names = [model.name for model in loaded.result.models]
+        if folder.name not in names:
+            raise UnknownNameError("model", folder.name, names, where=str(path.parent))
+        runs.append({s: p for (m, s), p in loaded.probabilities.items() if m == folder.name})
+        labels = loaded.dataset.test.labels
+        prints.append(loaded.dataset.fingerprint)
+    if prints[0] != prints[1]:
+        raise DataError(f"{a} and {b} were tested on different data and cannot be compared")
+    name_a, name_b = a.resolve().name, b.resolve().name
+    if name_a == name_b:
+        name_a, name_b = (
+            f"{a.resolve().parent.name}/{name_a}",
+            f"{b.resolve().parent.name}/{name_b}",
+        )
+    assert labels is not None  # noqa: S101 - the loop ran twice
+    result = inkproof.compare(name_a, runs[0], name_b, runs[1], labels)
+    if as_json:
+        _print_json(result)
+        return
+    _print_table(
+        ["seed", f"only {name_a} right", f"only {name_b} right", "McNemar p"],
+        [
+            [f"{p.seed}", f"{p.only_a_right}", f"{p.only_b_right}", f"{p.p_mcnemar:.3f}"]
+            for p in result.pairs
+        ],
+    )
+    typer.echo("(each pair: these two networks only)\n")
+    typer.echo(result.explanation)
+
+
+@app.command(epilog="Example: inkproof predict --model model.safetensors --data mnist --index 7")
+def predict(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE]...", help="Image files of the size that the model takes."),
+    ] = None,
+    model: Annotated[Path, typer.Option(help="A model's file.")] = Path("model.safetensors"),
+    source: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SOURCE", help="Take test images of a data set instead."),
+    ] = None,
+    index: Annotated[
+        list[int] | None,
+        typer.Option(help="Which test image, from 0; may be given several times."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give the class probabilities of single images."""
+    import numpy as np
+
+    import inkproof
+    from inkproof.data import read_image
+    from inkproof.errors import ConfigurationError
+
+    found = inkproof.Model.load(model)
+    height, width, channels = _image_shape(found, model)
+    named: list[tuple[str, Any]] = []
+    for path in images or []:
+        pixels = read_image(path, channels=channels)
+        if pixels.shape != (height, width, channels):
+            raise ConfigurationError(
+                f"{path}: expected an image of {width}x{height} pixels, as the model takes, "
+                f"got {pixels.shape[1]}x{pixels.shape[0]}"
+            )
+        named.append((str(path), pixels))
+    if source is not None:
+        test = inkproof.load(source).test
+        _check_fits(found, model, test.image_shape, None)
+        for row in index or [0]:
+            if not 0 <= row < len(test):
+                raise ConfigurationError(f"--index must be 0 to {len(test) - 1}, got {row}")
+            target = test.class_names[test.labels[row]]
+            named.append((f"test image {row} (target {target})", test.images[row]))
+    if not named:
+        _usage("name an image, or --data and --index")
+    probabilities = found.predict(np.stack([pixels for _, pixels in named]))
+    records = []
+    for (name, _), p in zip(named, probabilities, strict=True):
+        first, second = np.argsort(-p, kind="stable")[:2]
+        records.append(
+            {
+                "image": name,
+                "predicted": found.class_names[first],
+                "probability": float(p[first]),
+                "runner_up": found.class_names[second],
+                "probabilities": [float(value) for value in p],
+            }
+        )
+        if not as_json:
+            typer.echo(
+                f"{_safe(name, 200)}: {_safe(found.class_names[first])} ({p[first]:.2%}), "
+                f"then {_safe(found.class_names[second])} ({p[second]:.2%})"
+            )
+    if as_json:
+        _print_json(records)
+
+
+@app.command(epilog="Example: inkproof report runs/notebook --format jekyll --out site")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
+    form: Annotated[Format, typer.Option("--format", help="The report's form.")] = Format.html,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write; without it the study's folder."),
+    ] = None,
+) -> None:
+    """Write the report of a finished study again, or in another form."""
+    for path in _write_report(folder, (form.value,), out or folder):
+        typer.echo(path)
+
+
+# --- Printing -------------------------------------------------------------------------------------
+
+
+def _print_study(result: StudyResult) -> None:
+    rows = [
+        [
+            model.name,
+            f"{model.parameters:,}",
+            _percent(model.test_accuracy),
+            _loss(model.test_loss),
+            _lowest(model),
+            f"{_median([s for run in model.runs for s in run.epoch_seconds]):.2f}",
+        ]
+        for model in result.models
+    ]
+    over = "runs" if len(result.models[0].runs) > 1 else "images"
+    typer.echo()
+    _print_table(
+        ["model", "parameters", "test accuracy", "test loss", "lowest val_loss", "s/epoch"], rows
+    )
+    count = len(result.models[0].runs)
+    typer.echo(
+        f"(mean of {count} run{'s' * (count > 1)}, 95 % interval over {over}; "
+        f"epoch of the lowest val_loss: median, range)\n"
+    )
+    for comparison in result.comparisons:
+        typer.echo(comparison.explanation)
+    for model in result.models:
+        for finding in model.findings:
+            if finding.status == "failed":
+                typer.echo(f"{finding.code} {finding.explanation}")
+
+
+def _lowest(model: ModelResult) -> str:
+    epochs = []
+    for run in model.runs:
+        losses = run.history.get("val_loss") or []
+        if losses:
+            epochs.append(losses.index(min(losses)) + 1)
+    if not epochs:
+        return "-"
+    middle = f"epoch {_median(epochs):g}"
+    return middle if min(epochs) == max(epochs) else f"{middle} ({min(epochs)}-{max(epochs)})"
+
+
+def _median(values: Sequence[float]) -> float:
+    import statistics
+
+    return statistics.median(values)
+
+
+def _percent(estimate: Estimate) -> str:
+    value = f"{estimate.value * 100:.2f} %"
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} [{estimate.low * 100:.2f}, {estimate.high * 100:.2f}]"
+
+
+def _loss(estimate: Estimate) -> str:
+    value = f"{estimate.value:.4f}"
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} [{estimate.low:.4f}, {estimate.high:.4f}]"
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print columns: the first one flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [
+            cell.ljust(width) if number == 0 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _safe(text: str, most: int = 300) -> str:
+    """Make text from a file harmless on a terminal."""
+    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
+
+
+def _print_json(value: object) -> None:
+    from pydantic_core import to_jsonable_python
+
+    def plain(other: object) -> object:
+        import numpy as np
+
+        return other.tolist() if isinstance(other, np.ndarray | np.generic) else str(other)
+
+    typer.echo(json.dumps(to_jsonable_python(value, fallback=plain), indent=1))
+
+
+# --- Helpers --------------------------------------------------------------------------------------
+
+
+def _study(name: str | None) -> Study:
+    from inkproof.study_file import BUILT_IN, Study
+
+    if name is None or (name in BUILT_IN and not Path(name).exists()):
+        return Study.built_in(name or BUILT_IN[0])
+    return Study.from_file(name)
+
+
+def _write_report(folder: Path, forms: tuple[str, ...], out: Path) -> list[Path]:
+    from inkproof.report import write_report
+    from inkproof.study import load_study_result
+
+    loaded = load_study_result(folder)
+    return write_report(
+        loaded.result,
+        out,
+        dataset=loaded.dataset,
+        probabilities=loaded.probabilities,
+        formats=forms,
+    )
+
+
+def _image_shape(model: Model, path: Path) -> tuple[int, int, int]:
+    from inkproof.errors import ModelError
+
+    if len(model.input_shape) != 3:
+        raise ModelError(f"{path}: this model takes vectors, not images")
+    height, width, channels = model.input_shape
+    return height, width, channels
+
+
+def _check_fits(
+    model: Model, path: Path, image_shape: tuple[int, int, int], classes: int | None
+) -> None:
+    from inkproof.errors import ModelError
+
+    if _image_shape(model, path) != image_shape:
+        raise ModelError(
+            f"{path}: the model takes images {model.input_shape}, the data have {image_shape}"
+        )
+    if classes is not None and classes != model.num_classes:
+        raise ModelError(
+            f"{path}: the model tells {model.num_classes} classes apart, the data have {classes}"
+        )
+
+
+def _interrupted(folder: Path) -> NoReturn:
+    typer.echo(
+        f"inkproof: interrupted; finished epochs are kept in {folder}, the same command goes on",
+        err=True,
+    )
+    raise typer.Exit(130)
+
+
+def _usage(message: str) -> NoReturn:
+    typer.echo(f"inkproof: usage: {message}; see --help", err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    from inkproof.errors import InkproofError
+
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        typer.echo("inkproof: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has gone; so that Python does not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except InkproofError as error:
+        if "--traceback" in sys.argv:
+            raise
+        typer.echo(f"inkproof: error: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if "--traceback" in sys.argv:
+            raise
+        typer.echo(
+            f"inkproof: error: {type(error).__name__}: {' '.join(str(error).split())} "
+            "(not foreseen: please report it; inkproof --traceback ... shows where)",
+            err=True,
+        )
+        sys.exit(1)
