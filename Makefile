@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 ENGINE := CMakeLists.txt $(wildcard src/inkproof/engine/csrc/*)
 
+# The editable installation knows the package's files by name: a new one needs a new installation.
+FILES := $(shell mkdir -p $(VENV); find src/inkproof -type f ! -name '*.pyc' ! -path '*/csrc/*' | LC_ALL=C sort > $(VENV)/files.new; cmp -s $(VENV)/files.new $(VENV)/files.txt || mv $(VENV)/files.new $(VENV)/files.txt)
+
 .PHONY: run test check lint format bench test-keras lock clean
 
 run: $(VENV)/run.stamp
@@ -51,11 +54,11 @@ $(VENV)/venv.stamp: constraints.txt
 	touch $@
 
 # The native engine is built here; it is built anew when its sources have changed.
-$(VENV)/run.stamp: $(VENV)/venv.stamp pyproject.toml $(ENGINE)
+$(VENV)/run.stamp: $(VENV)/venv.stamp $(VENV)/files.txt pyproject.toml $(ENGINE)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/dev.stamp: $(VENV)/venv.stamp pyproject.toml $(ENGINE)
+$(VENV)/dev.stamp: $(VENV)/venv.stamp $(VENV)/files.txt pyproject.toml $(ENGINE)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[dev]'
 	touch $@ $(VENV)/run.stamp
 
