@@ -1,0 +1,456 @@
+"""Studies: their files, their folders, and running them for real on small data."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from inkproof import published
+from inkproof.errors import (
+    ConfigurationError,
+    DataError,
+    FileFormatError,
+    InkproofError,
+    StorageError,
+    UnknownNameError,
+)
+from inkproof.results import StudyResult, json_schema
+from inkproof.study import (
+    EpochFinished,
+    RunFinished,
+    RunKey,
+    RunReused,
+    RunStarted,
+    StudyFinished,
+    StudyStarted,
+    choose_jobs,
+    load_study_result,
+    run_study,
+    train_one,
+)
+from inkproof.study_file import Study
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Give the path of 360 training and 120 test images, 8x8, of three classes."""
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        labels = rng.integers(0, 3, n)
+        images = rng.integers(0, 60, (n, 8, 8)).astype(np.uint8)
+        for row, label in enumerate(labels):
+            images[row, 2 * label : 2 * label + 3] += 120
+        return images, labels
+
+    (x_train, y_train), (x_test, y_test) = draw(360), draw(120)
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return path
+
+
+def content(data, **changes):
+    return {
+        "name": "small",
+        "seeds": 2,
+        "data": {"source": str(data), "hold_out": 0.2},
+        "training": {"epochs": 3, "batch_size": 16, "optimizer": {"learning_rate": 0.1}},
+        "models": [
+            {"name": "a", "layers": [{"type": "Dense", "units": 3, "activation": "softmax"}]},
+            {
+                "name": "b",
+                "layers": [
+                    {"type": "Dense", "units": 20, "activation": "relu"},
+                    {"type": "Dense", "units": 3, "activation": "softmax"},
+                ],
+            },
+        ],
+        **changes,
+    }
+
+
+def small(data, **changes):
+    return Study.from_content(content(data, **changes))
+
+
+def model_bytes(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("model.safetensors"))
+    }
+
+
+def losses(result):
+    return [run.history["val_loss"] for model in result.models for run in model.runs]
+
+
+# --- The file -------------------------------------------------------------------------------------
+
+
+def test_the_built_in_study_is_the_exercise():
+    study = Study.built_in()
+    assert study.seeds == (0, 1, 2, 3, 4, 5)
+    assert (study.training.epochs, study.training.batch_size) == (30, 32)
+    assert study.training.optimizer.learning_rate == 0.01
+    assert [[layer.units for layer in model.layers] for model in study.models] == [
+        [500, 500, 10],
+        [512, 512, 512, 10],
+    ]
+    assert study.data.hold_out == 0.1
+
+
+def test_the_copy_for_users_is_the_built_in_one():
+    inside = ROOT / "src" / "inkproof" / "studies" / "notebook.toml"
+    assert (ROOT / "studies" / "notebook.toml").read_bytes() == inside.read_bytes()
+
+
+def test_a_study_comes_back_from_its_content(data):
+    study = small(data)
+    assert Study.from_content(study.content()) == study
+
+
+def test_published_histories_have_thirty_epochs():
+    for columns in published.histories().values():
+        assert {len(values) for values in columns.values()} == {30}
+    assert published.histories()["500x2"]["val_accuracy"][-1] == 0.9772
+
+
+def without(key):
+    def change(content):
+        del content[key]
+
+    return change
+
+
+def put(*path_and_value):
+    *path, key, value = path_and_value
+
+    def change(content):
+        for step in path:
+            content = content[step]
+        content[key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("training", "batch_size", 0), "training.batch_size must be a whole number of at least 1, got 0"),
+        (put("training", "epochs", "x"), "training.epochs must be a whole number of at least 1, got 'x'"),
+        (put("training", "epoch", 3), "unknown key 'epoch'; known: "),
+        (put("training", "epoch", 3), "Did you mean 'epochs'?"),
+        (put("training", "seed", 3), "training.seed is set by the study"),
+        (put("training", "loss", "mse"), "unknown loss 'mse'"),
+        (put("training", "optimizer", {"name": "adam"}), "unknown optimizer 'adam'"),
+        (put("training", "optimizer", {"learning_rate": -1}), "learning_rate must be a number above 0, got -1"),
+        (put("data", "hold_out", 1.5), "data.hold_out must be a share between 0 and 1, got 1.5"),
+        (put("data", "sourc", "x"), "data: unknown key 'sourc'"),
+        (put("models", 0, "layers", 0, "type", "Dnese"), "models[0].layers[0].type: unknown layer 'Dnese'"),
+        (put("models", 0, "layers", 0, "type", "Dnese"), "Did you mean 'Dense'?"),
+        (put("models", 0, "layers", 0, "activation", "rleu"), "Did you mean 'relu'?"),
+        (put("models", 0, "layers", 0, "units", 0), "models[0].layers[0]"),
+        (put("models", 0, "layers", []), "models[0].layers must be a list of layers"),
+        (put("models", 0, "name", "../x"), "models[0].name must name the model"),
+        (put("models", 0, "name", "B"), "models[1].name must differ from models[0].name, got 'b'"),
+        (put("models", 0, "published", "500x3"), "Did you mean '500x2'?"),
+        (put("models", []), "models must be at least one [[models]] table"),
+        (without("models"), "models must be at least one [[models]] table"),
+        (without("name"), "name must name the study"),
+        (put("seeds", 0), "seeds must be a whole number from 1 to 10000 or a list"),
+        (put("seeds", [1, 1]), "seeds must be a whole number from 1 to 10000 or a list"),
+        (put("seeds", True), "seeds must be a whole number from 1 to 10000 or a list"),
+        (put("data", "mnist"), "data. must be a table"),
+        (put("sedes", 3), "unknown key 'sedes'; known: "),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_file_names_the_key(data, change, message):
+    values = json.loads(json.dumps(content(data)))
+    change(values)
+    with pytest.raises(ConfigurationError) as caught:
+        Study.from_content(values, origin="mine.toml")
+    assert str(caught.value).startswith("mine.toml: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_toml_is_told_with_its_line(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text('name = "x"\nseeds = = 3\n')
+    with pytest.raises(ConfigurationError, match=r"bad.toml: not TOML: .*line 2"):
+        Study.from_file(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="not TOML"):
+        Study.from_file(path)
+    with pytest.raises(StorageError, match="there is no such study file; built-in studies: note"):
+        Study.from_file(tmp_path / "notebok")
+
+
+def test_data_are_looked_for_beside_the_file(tmp_path, data):
+    shutil.copy(data, tmp_path / "here.npz")
+    text = (ROOT / "studies" / "notebook.toml").read_text()
+    (tmp_path / "s.toml").write_text(text.replace('"mnist" ', '"here.npz"'))
+    assert Study.from_file(tmp_path / "s.toml").data.source == str(tmp_path / "here.npz")
+
+
+def test_a_network_that_does_not_fit_the_data_is_refused(data, tmp_path):
+    values = content(data)
+    values["models"][1]["layers"][-1]["units"] = 4
+    with pytest.raises(InkproofError, match=r"models\[1\] \(b\): .*expected \(3,\), got \(4,\)"):
+        run_study(Study.from_content(values), tmp_path)
+    values["models"][1]["layers"][-1] |= {"units": 3, "activation": "relu"}
+    with pytest.raises(InkproofError, match=r"models\[1\] \(b\): .*needs softmax at the end"):
+        run_study(Study.from_content(values), tmp_path)
+
+
+# --- Running --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    events = []
+    result = run_study(small(data), folder, on_event=events.append)
+    return folder, result, events
+
+
+def test_events_tell_the_whole_story(finished):
+    _, _, events = finished
+    assert isinstance(events[0], StudyStarted)
+    assert isinstance(events[-1], StudyFinished)
+    keys = {RunKey(model=m, seed=s) for m in "ab" for s in (0, 1)}
+    assert set(events[0].runs) == set(events[0].work) == keys
+    for kind, count in ((RunStarted, 1), (EpochFinished, 3), (RunFinished, 1)):
+        found = [event.run for event in events if isinstance(event, kind)]
+        assert sorted(map(str, found)) == sorted(map(str, list(keys) * count))
+
+
+def test_folders_hold_what_they_should(finished):
+    folder, result, _ = finished
+    for model in "ab":
+        for seed in (0, 1):
+            names = {path.name for path in (folder / model / f"seed-{seed}").iterdir()}
+            assert names == {"run.json", "history.csv", "model.safetensors", "predictions.npz"}
+    assert StudyResult.load(folder / "results.json") == result
+    record = json.loads((folder / "a" / "seed-1" / "run.json").read_text())
+    assert record["configuration"]["seed"] == 1
+    assert record["configuration"]["data"]["fingerprint"] == result.data.fingerprint
+    assert record["environment"]["isa"] in {"portable", "v3", "v4"}
+    assert len(record["timings"]["epoch_seconds"]) == 3
+
+
+def test_results_keep_to_the_published_schema(finished):
+    folder, _, _ = finished
+    schema = json.loads(json_schema())
+    assert schema == json.loads((ROOT / "docs" / "results.schema.json").read_text())
+    jsonschema.validate(json.loads((folder / "results.json").read_text()), schema)
+
+
+def test_the_numbers_are_those_of_the_runs(finished, data):
+    folder, result, _ = finished
+    loaded = load_study_result(folder)
+    labels = np.load(data)["y_test"]
+    for model in result.models:
+        accuracies = [
+            (loaded.probabilities[model.name, run.seed].argmax(axis=1) == labels).mean()
+            for run in model.runs
+        ]
+        assert [run.test.accuracy for run in model.runs] == pytest.approx(accuracies)
+        assert model.test_accuracy.value == pytest.approx(np.mean(accuracies))
+        assert (result.data.train, result.data.validation, result.data.test) == (288, 72, 120)
+        for run in model.runs:
+            assert np.sum(run.test.confusion) == 120
+            assert len(run.test.mistakes) == 120 - np.trace(run.test.confusion)
+    assert [(c.a, c.b, len(c.pairs)) for c in result.comparisons] == [("a", "b", 2)]
+
+
+def test_a_second_call_does_nothing_again(finished, data):
+    folder, result, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("seed-*/*")}
+    events = []
+    again = run_study(small(data), folder, on_event=events.append)
+    assert sum(isinstance(event, RunReused) for event in events) == 4
+    assert not any(isinstance(event, RunStarted) for event in events)
+    assert again.models == result.models
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("seed-*/*")} == before
+
+
+def test_only_what_has_changed_is_done_again(finished, data, tmp_path):
+    folder, _, _ = finished
+    copy = tmp_path / "small"
+    shutil.copytree(folder, copy)
+    values = content(data, seeds=[1, 5])
+    values["models"][1]["layers"][0]["units"] = 21
+    events = []
+    run_study(Study.from_content(values), copy, on_event=events.append)
+    assert [event.run for event in events if isinstance(event, RunReused)] == [
+        RunKey(model="a", seed=1)
+    ]
+    assert sum(isinstance(event, RunFinished) for event in events) == 3
+
+
+def test_fresh_does_all_again_and_touches_nothing_else(finished, data, tmp_path):
+    folder, result, _ = finished
+    copy = tmp_path / "small"
+    shutil.copytree(folder, copy)
+    (copy / "a" / "seed-0" / "notes.txt").write_text("mine")
+    events = []
+    again = run_study(small(data), copy, fresh=True, on_event=events.append)
+    assert sum(isinstance(event, RunFinished) for event in events) == 4
+    assert (copy / "a" / "seed-0" / "notes.txt").read_text() == "mine"
+    assert losses(again) == losses(result)
+    assert model_bytes(copy) == model_bytes(folder)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_no_result_depends_on_the_jobs(finished, data, tmp_path, jobs):
+    folder, result, _ = finished
+    again = run_study(small(data), tmp_path / "x", jobs=jobs)
+    assert losses(again) == losses(result)
+    assert model_bytes(tmp_path / "x") == model_bytes(folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "history.csv", "predictions.npz", "model.safetensors"])
+def test_a_damaged_run_is_done_again(finished, data, tmp_path, name):
+    folder, result, _ = finished
+    copy = tmp_path / "small"
+    shutil.copytree(folder, copy)
+    damaged = copy / "b" / "seed-1" / name
+    if name == "model.safetensors":
+        damaged.unlink()
+    else:
+        damaged.write_bytes(damaged.read_bytes()[:40])
+    events = []
+    again = run_study(small(data), copy, on_event=events.append)
+    assert [event.run for event in events if isinstance(event, RunFinished)] == [
+        RunKey(model="b", seed=1)
+    ]
+    assert losses(again) == losses(result)
+
+
+def test_seeds_are_shared_between_models(data):
+    study = small(data, seeds=[4])
+    trained, evaluation = train_one(
+        Study.from_content(content(data, seeds=[4]) | {"models": content(data)["models"][:1]})
+    )
+    assert trained.name == "a"
+    assert evaluation.n == 120
+    with pytest.raises(ConfigurationError, match="one model and one seed"):
+        train_one(study)
+
+
+def test_a_second_process_is_kept_out(data, tmp_path):
+    import fcntl
+
+    folder = tmp_path / "held"
+    folder.mkdir()
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="another inkproof is writing this folder"):
+            run_study(small(data), folder)
+
+
+def test_other_data_are_noticed(finished, data, tmp_path):
+    folder, _, _ = finished
+    copy = tmp_path / "small"
+    shutil.copytree(folder, copy)
+    arrays = dict(np.load(data))
+    arrays["x_train"][0, 0, 0] ^= 1
+    np.savez(tmp_path / "other.npz", **arrays)
+    text = (copy / "results.json").read_text()
+    (copy / "results.json").write_text(text.replace(str(data), str(tmp_path / "other.npz")))
+    with pytest.raises(DataError, match="the study ran on other data"):
+        load_study_result(copy)
+    (copy / "results.json").write_text(text[:200])
+    with pytest.raises(FileFormatError, match=r"results\.json"):
+        load_study_result(copy)
+    with pytest.raises(StorageError, match="run the study first"):
+        load_study_result(tmp_path)
+
+
+def test_an_unknown_source_is_told(tmp_path):
+    with pytest.raises((UnknownNameError, DataError)):
+        run_study(small("mnsit"), tmp_path)
+
+
+def test_jobs_fill_the_cores():
+    assert choose_jobs(2, 12) == 2
+    assert choose_jobs(8, 3) == 3
+    assert choose_jobs(1, 5) == 1
+
+
+# --- Interruptions, for real ----------------------------------------------------------------------
+
+
+LONG = """
+name = "long"
+seeds = 2
+[data]
+source = "{data}"
+[training]
+epochs = {epochs}
+batch_size = 4
+[[models]]
+name = "a"
+layers = [
+  {{ type = "Dense", units = 200, activation = "relu" }},
+  {{ type = "Dense", units = 3, activation = "softmax" }},
+]
+"""
+
+
+def start(study, folder):
+    return subprocess.Popen(
+        [sys.executable, "-m", "inkproof", "run", str(study), "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def wait_for_epoch(process, number):
+    for line in process.stderr:
+        if f"epoch {number:3d}/" in line or f"epoch {number}/" in line:
+            return
+    raise AssertionError("the run ended too early")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_study_goes_on_to_the_same_bits(data, tmp_path, how):
+    study = tmp_path / "long.toml"
+    study.write_text(LONG.format(data=data, epochs=150))
+    process = start(study, tmp_path / "broken")
+    wait_for_epoch(process, 20)
+    process.send_signal(how)
+    begin = time.monotonic()
+    _, errors = process.communicate(timeout=20)
+    seconds = time.monotonic() - begin
+    assert (tmp_path / "broken" / "a" / "seed-0" / "checkpoint.safetensors").exists()
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert seconds < 1
+        assert "the same command goes on" in errors
+        assert "Traceback" not in errors
+    process = start(study, tmp_path / "broken")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "Report:" in output
+    record = json.loads((tmp_path / "broken" / "a" / "seed-0" / "run.json").read_text())
+    assert record["timings"]["resumed_from_epoch"] >= 19
+    whole = run_study(Study.from_file(study), tmp_path / "whole")
+    assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "whole")
+    resumed = StudyResult.load(tmp_path / "broken" / "results.json")
+    assert losses(resumed) == losses(whole)
