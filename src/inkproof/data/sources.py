@@ -1,18 +1,138 @@
-"""Where images come from."""
+"""Where images come from: the embedded MNIST, files and folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+from inkproof.data.assembly import Labelled, assemble, numbered_classes
 from inkproof.data.dataset import Dataset
+from inkproof.data.idx import read_idx
 from inkproof.data.mnist import load_mnist
-from inkproof.errors import UnknownNameError
+from inkproof.data.npz import read_npz
+from inkproof.data.pictures import class_folders, read_pictures
+from inkproof.data.tables import read_csv
+from inkproof.errors import DataError, UnknownNameError
 
 __all__ = ["load"]
 
+_IDX_STEMS: Final = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+_CSV_STEMS: Final = {"train": ("train", "mnist_train"), "test": ("test", "mnist_test")}
+_FORMS: Final = "IDX files, train.csv, or class folders of images (below train and test, or not)"
+
 
 def load(source: str | Path) -> Dataset:
-    """Load a data set by its name."""
+    """Load a data set by its name or from a path.
+
+    - ``"mnist"``: inside the package.
+    - a folder with the four IDX files of MNIST's names, packed with gzip or not.
+    - a ``.npz`` file with ``x_train``, ``y_train``, ``x_test``, ``y_test``, as Keras has them.
+    - a folder of class folders of PNG, JPEG, WebP, BMP or TIFF images, directly or below
+      ``train`` and ``test``. Classes are sorted naturally: 2 before 10.
+    - a ``.csv`` file, a row an image: a column ``label``, or the label first, and a square number
+      of pixels 0-255; or a folder with ``train.csv`` and ``test.csv``. A test file without labels
+      (Kaggle's) is passed over.
+
+    Where there are no test images, a stratified sixth of the images becomes the test split, always
+    the same.
+
+    Parameters
+    ----------
+    source : a name, or a path; a ``Path`` is never taken for a name
+
+    Raises
+    ------
+    UnknownNameError : neither a known name nor a path
+    DataError : not found, not readable, damaged, or not what it should be; one line that names
+        the file, what was expected and what came
+    """
     if source == "mnist":
         return load_mnist()
-    raise UnknownNameError("data set", str(source), ["mnist"])
+    text = str(source)
+    path = Path(source)
+    if not text.strip() or "\0" in text:
+        raise DataError(f"data source: expected a name or a path, got {text!r}")
+    try:
+        if not path.exists():
+            if isinstance(source, str) and path.name == text and not path.suffix:
+                known = ["mnist", "a path to a folder, a .csv or a .npz file"]
+                raise UnknownNameError("data set", text, known)
+            raise DataError(f"{path}: not found")
+        return _from_path(path, text)
+    except OSError as error:
+        where = error.filename or path
+        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error
+
+
+def _from_path(path: Path, source: str) -> Dataset:
+    if path.is_dir():
+        return _from_folder(path, source)
+    suffix = path.suffix.lower()
+    test: Labelled | None
+    if suffix == ".npz":
+        train, test = read_npz(path)
+    elif suffix == ".csv":
+        train, test = _labelled_csv(path), None
+    else:
+        raise DataError(f"{path}: expected a .npz or a .csv file, or a folder, got {path.name!r}")
+    return assemble(source, path.stem, train, test, numbered_classes(train, test))
+
+
+def _from_folder(folder: Path, source: str) -> Dataset:
+    name = folder.resolve().name or "data"
+    stems = [stem for pair in _IDX_STEMS.values() for stem in pair]
+    if any(_named(folder, stem, ("", ".gz")) for stem in stems):
+        train, test = _idx_pair(folder, "train"), _idx_pair(folder, "test")
+        return assemble(source, name, train, test, numbered_classes(train, test))
+    if train_csv := _csv_file(folder, "train"):
+        test_csv = _csv_file(folder, "test")
+        table = _labelled_csv(train_csv)
+        held = read_csv(test_csv) if test_csv else None
+        return assemble(source, name, table, held, numbered_classes(table, held))
+    return _from_class_folders(folder, source, name)
+
+
+def _from_class_folders(folder: Path, source: str, name: str) -> Dataset:
+    top = folder / "train" if (folder / "train").is_dir() else folder
+    class_names = tuple(path.name for path in class_folders(top))
+    if not class_names:
+        raise DataError(f"{top}: expected {_FORMS}, got none of them")
+    train = read_pictures(top, class_names)
+    has_test = top != folder and (folder / "test").is_dir()
+    test = read_pictures(folder / "test", class_names) if has_test else None
+    return assemble(source, name, train, test, class_names)
+
+
+def _idx_pair(folder: Path, role: str) -> Labelled:
+    found = []
+    for stem in _IDX_STEMS[role]:
+        path = _named(folder, stem, ("", ".gz"))
+        if path is None:
+            raise DataError(f"{folder / stem}: not found, nor {stem}.gz")
+        found.append(path)
+    return Labelled(
+        images=read_idx(found[0], dimensions=(3, 4)),
+        labels=read_idx(found[1], dimensions=(1,)),
+        images_from=str(found[0]),
+        labels_from=str(found[1]),
+    )
+
+
+def _csv_file(folder: Path, role: str) -> Path | None:
+    candidates = (_named(folder, stem, (".csv",)) for stem in _CSV_STEMS[role])
+    return next((path for path in candidates if path is not None), None)
+
+
+def _labelled_csv(path: Path) -> Labelled:
+    table = read_csv(path)
+    if table is None:
+        raise DataError(f"{path}: expected a column 'label', got pixels only")
+    return table
+
+
+def _named(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path | None:
+    candidates = (folder / f"{stem}{suffix}" for suffix in suffixes)
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,0 +1,103 @@
+"""NumPy archives in Keras' form: x_train, y_train, x_test, y_test. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from inkproof.data.assembly import Labelled
+from inkproof.data.limits import MOST_BYTES, shape_text
+from inkproof.errors import DataError
+
+__all__ = ["read_npz"]
+
+_KEYS: Final = ("x_train", "y_train", "x_test", "y_test")
+_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DEFLATE_RATIO: Final = 1032
+
+
+def read_npz(path: Path) -> tuple[Labelled, Labelled]:
+    """Read the training and the test images with their labels.
+
+    Raises
+    ------
+    DataError : no such archive, a key is missing, or an array is not what it should be
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if missing := [key for key in _KEYS if key not in members]:
+                raise DataError(
+                    f"{path}: expected the arrays {', '.join(_KEYS)}; {', '.join(missing)} "
+                    f"missing, got {', '.join(sorted(members)[:8]) or 'none'}"
+                )
+            arrays = {key: _array(path, archive, members[key], key) for key in _KEYS}
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: truncated or damaged archive: {error}") from error
+    return (
+        _labelled(path, arrays["x_train"], arrays["y_train"], "train"),
+        _labelled(path, arrays["x_test"], arrays["y_test"], "test"),
+    )
+
+
+def _array(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str
+) -> npt.NDArray[Any]:
+    if info.compress_type not in _COMPRESSIONS or info.flag_bits & 1:
+        raise DataError(f"{path}: {key}: expected it stored or deflated and not encrypted")
+    most = min(MOST_BYTES, info.compress_size * _DEFLATE_RATIO)
+    if info.file_size > most:
+        raise DataError(
+            f"{path}: {key}: expected at most {most:,} bytes, its entry says {info.file_size:,}"
+        )
+    with archive.open(info) as file:
+        try:
+            shape, dtype = _header(file)
+        except ValueError as error:
+            raise DataError(f"{path}: {key}: not an array: {_one_line(error)}") from error
+        wanted = "u" if key.startswith("x") else "iu"
+        if dtype.kind not in wanted or (key.startswith("x") and dtype != np.uint8):
+            form = "uint8 pixels 0-255" if key.startswith("x") else "whole numbers"
+            raise DataError(f"{path}: {key}: expected {form}, got {dtype}")
+        expected = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or expected != info.file_size - file.tell():
+            raise DataError(
+                f"{path}: {key}: its header says {dtype} {shape_text(shape)} = {expected:,} "
+                f"bytes, got {info.file_size - file.tell():,}"
+            )
+    with archive.open(info) as file:
+        array: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
+    return array
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = npy.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = npy.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"unknown version {version}")
+    return shape, dtype
+
+
+def _labelled(
+    path: Path, images: npt.NDArray[Any], labels: npt.NDArray[Any], role: str
+) -> Labelled:
+    return Labelled(
+        images=images,
+        labels=labels,
+        images_from=f"{path}: x_{role}",
+        labels_from=f"{path}: y_{role}",
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,168 @@
+"""Folders of class folders of image files."""
+
+from __future__ import annotations
+
+import re
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from inkproof.data.assembly import Labelled
+from inkproof.data.limits import MOST_BYTES, MOST_CLASSES, MOST_PIXELS, shape_text
+from inkproof.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["class_folders", "read_pictures"]
+
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+_GREY: Final = frozenset({"1", "L", "LA"})
+_COLOUR: Final = frozenset({"P", "PA", "RGB", "RGBA", "CMYK"})
+_LITTER: Final = frozenset({"thumbs.db", "desktop.ini"})
+# What Pillow's decoders raise on damaged files, beside OSError.
+_DAMAGE: Final = (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error)
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """List the folders that name classes, in natural order: 2 before 10; hidden ones are left."""
+    found = (path for path in folder.iterdir() if path.is_dir())
+    return sorted((path for path in found if not path.name.startswith((".", "__"))), key=_natural)
+
+
+def read_pictures(folder: Path, class_names: tuple[str, ...]) -> Labelled:
+    """Read the images of each class, in natural order of their names.
+
+    Images become grey if all of them are, else colour. They are 8 bits deep, opaque, of one size.
+
+    Parameters
+    ----------
+    folder : a subfolder for each class; one may be missing
+    class_names : the classes, in the order of their labels
+
+    Raises
+    ------
+    DataError : a file that is no such image; another size than the first one's
+    """
+    unknown = [path for path in class_folders(folder) if path.name not in class_names]
+    if unknown:
+        raise DataError(
+            f"{unknown[0]}: expected one of the {len(class_names)} classes of the training "
+            f"images, got {unknown[0].name!r}"
+        )
+    if len(class_names) > MOST_CLASSES:
+        raise DataError(
+            f"{folder}: expected at most {MOST_CLASSES} class folders, got {len(class_names)}"
+        )
+    files = [
+        (path, label)
+        for label, name in enumerate(class_names)
+        if (folder / name).is_dir()
+        for path in _image_files(folder / name)
+    ]
+    if not files:
+        raise DataError(f"{folder}: expected image files in its class folders, got none")
+    (width, height), grey = _survey([path for path, _ in files])
+    channels = 1 if grey else 3
+    shape = (len(files), height, width, channels)
+    total = len(files) * height * width * channels
+    if total > MOST_BYTES:
+        raise DataError(
+            f"{folder}: {shape_text(shape)} = {total:,} bytes of pixels, "
+            f"the limit is {MOST_BYTES:,}"
+        )
+    images = np.empty(shape, dtype=np.uint8)
+    for row, (path, _) in enumerate(files):
+        images[row] = _pixels(path, grey).reshape(shape[1:])
+    return Labelled(
+        images=images,
+        labels=np.array([label for _, label in files], dtype=np.int64),
+        images_from=str(folder),
+        labels_from=str(folder),
+    )
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    pieces = re.split(r"([0-9]+)", path.name.casefold())
+    key = [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces if piece]
+    return key, path.name
+
+
+def _image_files(folder: Path) -> list[Path]:
+    found = []
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.name.lower() in _LITTER:
+            continue
+        if not path.is_file():
+            raise DataError(f"{path}: expected image files in a class folder, got a folder")
+        found.append(path)
+    return sorted(found, key=_natural)
+
+
+def _survey(paths: list[Path]) -> tuple[tuple[int, int], bool]:
+    """Read only the headers: the one size of all images, and whether all are grey."""
+    first: tuple[int, int] | None = None
+    grey = True
+    for path in paths:
+        with _opened(path) as image:
+            size, mode = image.size, image.mode
+        if size[0] * size[1] > MOST_PIXELS:
+            raise DataError(
+                f"{path}: expected at most {MOST_PIXELS:,} pixels, got {shape_text(size)}"
+            )
+        if mode not in _GREY | _COLOUR:
+            raise DataError(f"{path}: expected 8 bits a channel, grey or colour, got mode {mode}")
+        if first is None:
+            first = size
+        if size != first:
+            raise DataError(
+                f"{path}: images must have one size: expected {shape_text(first)} (width x "
+                f"height) as in {paths[0]}, got {shape_text(size)}"
+            )
+        grey = grey and mode in _GREY
+    return first or (0, 0), grey
+
+
+def _opened(path: Path) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(path, formats=_FORMATS)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise DataError(f"{path}: expected at most {MOST_PIXELS:,} pixels: {error}") from error
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"{path}: expected an image ({', '.join(_FORMATS)}), got something else"
+            ) from error
+        except PermissionError:
+            raise
+        except _DAMAGE as error:
+            raise DataError(f"{path}: damaged image: {_one_line(error)}") from error
+
+
+def _pixels(path: Path, grey: bool) -> npt.NDArray[np.uint8]:
+    with _opened(path) as image:
+        try:
+            if image.mode[-1] == "A" or "transparency" in image.info:
+                image.load()
+                opaque = image.convert("RGBA")
+                if np.asarray(opaque)[..., 3].min() < 255:
+                    raise DataError(f"{path}: expected an opaque image, got transparent pixels")
+                converted = opaque.convert("L" if grey else "RGB")
+            else:
+                converted = image.convert("L" if grey else "RGB")
+        except DataError:
+            raise
+        except _DAMAGE as error:
+            raise DataError(f"{path}: truncated or damaged image: {_one_line(error)}") from error
+    return np.asarray(converted, dtype=np.uint8)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,119 @@
+"""CSV files: a row an image, one column the label and one for each pixel, 0-255."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from inkproof.data.assembly import Labelled
+from inkproof.data.limits import MOST_BYTES, MOST_PIXELS
+from inkproof.errors import DataError
+
+__all__ = ["read_csv"]
+
+_MOST_LINE: Final = 8 * MOST_PIXELS
+_NOT_A_BYTE: Final = re.compile(
+    r"could not convert string (.*) to uint8 at row (\d+), column (\d+)"
+)
+_RAGGED: Final = re.compile(r"number of columns changed from (\d+) to (\d+) at row (\d+)")
+
+
+def read_csv(path: Path) -> Labelled | None:
+    """Read a CSV file with a column ``label``, or with the label first where it names none.
+
+    The number of pixel columns is a square: 784 for 28 x 28. Rows count from 0 without the header.
+
+    Returns
+    -------
+    the images and labels, or None if all columns are pixels (Kaggle's test file)
+
+    Raises
+    ------
+    DataError : not such a table; the message names the first wrong row
+    """
+    if path.stat().st_size > MOST_BYTES:
+        raise DataError(
+            f"{path}: expected at most {MOST_BYTES:,} bytes, got {path.stat().st_size:,}"
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline(_MOST_LINE)
+            has_rows = bool(file.readline(_MOST_LINE).strip())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected CSV text in UTF-8: {error.reason}") from error
+    names = _cells(path, first)
+    has_header = not all(re.fullmatch(r"\s*-?\d+\s*", name) for name in names)
+    if has_header and not has_rows:
+        raise DataError(f"{path}: expected rows of numbers, got none")
+    lowered = [name.strip().lower() for name in names]
+    if "label" in lowered:
+        column = lowered.index("label")
+    elif _side(len(names) - 1):
+        column = 0
+    elif _side(len(names)):
+        return None
+    else:
+        column = -1
+    side = _side(len(names) - 1)
+    if column < 0 or not side:
+        raise DataError(
+            f"{path}: expected a label and a square number of pixels (785 columns for 28x28), "
+            f"got {len(names)} column(s)"
+        )
+    try:
+        table = np.loadtxt(
+            path,
+            dtype=np.uint8,
+            delimiter=",",
+            comments=None,
+            skiprows=int(has_header),
+            quotechar='"',
+            ndmin=2,
+            encoding="utf-8-sig",
+        )
+    except ValueError as error:
+        raise DataError(f"{path}: {_explained(str(error), names, has_header)}") from error
+    if table.shape[1] != len(names):
+        raise DataError(
+            f"{path}: expected {len(names)} columns as in its header, got {table.shape[1]}"
+        )
+    pixels = np.delete(table, column, axis=1)
+    return Labelled(
+        images=pixels.reshape(-1, side, side),
+        labels=table[:, column].astype(np.int64),
+        images_from=str(path),
+        labels_from=str(path),
+    )
+
+
+def _cells(path: Path, line: str) -> list[str]:
+    if not line.strip():
+        raise DataError(f"{path}: expected a table of labels and pixels, got an empty first line")
+    try:
+        return next(csv.reader([line]))
+    except csv.Error as error:
+        raise DataError(f"{path}: expected a CSV table: {error}") from error
+
+
+def _side(pixels: int) -> int:
+    side = math.isqrt(max(pixels, 0))
+    return side if side * side == pixels and pixels <= MOST_PIXELS else 0
+
+
+def _explained(message: str, names: list[str], has_header: bool) -> str:
+    if found := _NOT_A_BYTE.search(message):
+        text, row, column = found.groups()
+        number = int(column)
+        named = f" ({names[number - 1].strip()[:40]!r})" if has_header else ""
+        return (
+            f"expected whole numbers 0 to 255, got {text[:40]} in row {row}, column {number}{named}"
+        )
+    if found := _RAGGED.search(message):
+        expected, got, row = found.groups()
+        return f"expected {expected} columns, got {got} in row {int(row) - 1}"
+    return f"expected rows of whole numbers 0 to 255: {' '.join(message.split())}"
