@@ -148,17 +148,29 @@ def put(*path_and_value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("training", "batch_size", 0), "training.batch_size must be a whole number of at least 1, got 0"),
-        (put("training", "epochs", "x"), "training.epochs must be a whole number of at least 1, got 'x'"),
+        (
+            put("training", "batch_size", 0),
+            "training.batch_size must be a whole number of at least 1, got 0",
+        ),
+        (
+            put("training", "epochs", "x"),
+            "training.epochs must be a whole number of at least 1, got 'x'",
+        ),
         (put("training", "epoch", 3), "unknown key 'epoch'; known: "),
         (put("training", "epoch", 3), "Did you mean 'epochs'?"),
         (put("training", "seed", 3), "training.seed is set by the study"),
         (put("training", "loss", "mse"), "unknown loss 'mse'"),
         (put("training", "optimizer", {"name": "adam"}), "unknown optimizer 'adam'"),
-        (put("training", "optimizer", {"learning_rate": -1}), "learning_rate must be a number above 0, got -1"),
+        (
+            put("training", "optimizer", {"learning_rate": -1}),
+            "learning_rate must be a number above 0, got -1",
+        ),
         (put("data", "hold_out", 1.5), "data.hold_out must be a share between 0 and 1, got 1.5"),
         (put("data", "sourc", "x"), "data: unknown key 'sourc'"),
-        (put("models", 0, "layers", 0, "type", "Dnese"), "models[0].layers[0].type: unknown layer 'Dnese'"),
+        (
+            put("models", 0, "layers", 0, "type", "Dnese"),
+            "models[0].layers[0].type: unknown layer 'Dnese'",
+        ),
         (put("models", 0, "layers", 0, "type", "Dnese"), "Did you mean 'Dense'?"),
         (put("models", 0, "layers", 0, "activation", "rleu"), "Did you mean 'relu'?"),
         (put("models", 0, "layers", 0, "units", 0), "models[0].layers[0]"),
@@ -175,7 +187,7 @@ def put(*path_and_value):
         (put("data", "mnist"), "data. must be a table"),
         (put("sedes", 3), "unknown key 'sedes'; known: "),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_the_file_names_the_key(data, change, message):
     values = json.loads(json.dumps(content(data)))
     change(values)
@@ -322,7 +334,9 @@ def test_no_result_depends_on_the_jobs(finished, data, tmp_path, jobs):
     assert model_bytes(tmp_path / "x") == model_bytes(folder)
 
 
-@pytest.mark.parametrize("name", ["run.json", "history.csv", "predictions.npz", "model.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "history.csv", "predictions.npz", "model.safetensors"]
+)
 def test_a_damaged_run_is_done_again(finished, data, tmp_path, name):
     folder, result, _ = finished
     copy = tmp_path / "small"

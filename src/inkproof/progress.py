@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from inkproof.study import (
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StudyProgress", "clock"]
 
-_WIDE: Final = 120  # columns from which all numbers fit
+_BAR: Final = 16
 
 
 def clock(seconds: float) -> str:
@@ -196,44 +194,57 @@ class StudyProgress:
         study = self._study
         if study is None:
             return Group(Text("reading the data"))
-        wide = self._console.width >= _WIDE
         left = self._seconds_left()
         total = sum(study.work.values()) or 1.0
         remaining = self._work_left + sum(
             self._work(run) * (1 - (a.done / a.epochs if a.epochs else 0))
             for run, a in self._active.items()
         )
-        grid = Table.grid(padding=(0, 1))
-        for _ in range(4):
-            grid.add_column(no_wrap=True)
-        bar = 30 if wide else 14
-        grid.add_row(
-            Text(study.study.name, style="bold"),
-            Text(f"run {min(self._finished + 1, len(study.runs))} of {len(study.runs)}"),
-            ProgressBar(total=1.0, completed=1 - remaining / total, width=bar),
-            Text("" if left is None else f"{clock(left)} left"),
-        )
-        for run, active in list(self._active.items()):
-            run_left = active.seconds_left
-            numbers = Text()
-            if active.last is not None:
-                shown = _numbers(active.last) if wide else _numbers(active.last)[-2:]
-                if wide:
-                    shown.append(f"{active.last.images_per_second:,.0f} images/s")
-                numbers = Text("  ".join(shown))
-            if run_left is not None and wide:
-                numbers.append(f"  {clock(run_left)} left")
-            grid.add_row(
-                Text(_name(run)),
-                Text(f"epoch {active.number}/{active.epochs}" if active.epochs else "starting"),
-                ProgressBar(
-                    total=1.0,
-                    completed=active.done / active.epochs if active.epochs else 0.0,
-                    width=bar,
-                ),
-                numbers,
+        rows: list[tuple[list[str], float, list[str], list[str]]] = [
+            (
+                [
+                    study.study.name,
+                    f"run {min(self._finished + 1, len(study.runs))} of {len(study.runs)}",
+                ],
+                1 - remaining / total,
+                [] if left is None else [f"{clock(left)} left"],
+                [],
             )
-        return Group(grid)
+        ]
+        for run, active in list(self._active.items()):
+            after, numbers = [], []
+            if active.last is not None:
+                after.append(f"{active.last.images_per_second:,.0f} images/s")
+                numbers = _numbers(active.last)
+            run_left = active.seconds_left
+            if run_left is not None:
+                after.append(f"{clock(run_left)} left")
+            epochs = active.epochs
+            rows.append(
+                (
+                    [_name(run), f"epoch {active.number}/{epochs}" if epochs else "starting"],
+                    active.done / epochs if epochs else 0.0,
+                    after,
+                    numbers,
+                )
+            )
+        names, places = (max(len(row[0][i]) for row in rows) for i in (0, 1))
+        lines = []
+        for before, share, after, numbers in rows:
+            head = f"{before[0]:{names}}  {before[1]:{places}}  {self._bar(share)}"
+            line = "  ".join([head, *after])
+            if numbers and len(line) + 2 + len("  ".join(numbers)) <= self._console.width:
+                lines.append("  ".join([line, *numbers]))
+                continue
+            lines.append(line)
+            if numbers:
+                lines.append("  " + "  ".join(numbers))
+        return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
+
+    def _bar(self, share: float) -> str:
+        filled = round(min(max(share, 0.0), 1.0) * _BAR)
+        full, empty = ("#", "-") if self._console.options.ascii_only else ("█", "░")
+        return full * filled + empty * (_BAR - filled)
 
 
 def _name(run: RunKey) -> str:

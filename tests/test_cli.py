@@ -1,0 +1,341 @@
+"""The command line, as a process: what it prints, where to, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import inkproof
+
+STUDY = """
+name = "tiny"
+title = "Tiny"
+seeds = 2
+[data]
+source = "small.npz"
+hold_out = 0.2
+[training]
+epochs = {epochs}
+batch_size = {batch_size}
+[[models]]
+name = "a"
+layers = [{{ type = "Dense", units = {classes}, activation = "softmax" }}]
+[[models]]
+name = "b"
+layers = [
+  {{ type = "{layer}", units = 20, activation = "relu" }},
+  {{ type = "Dense", units = {classes}, activation = "softmax" }},
+]
+"""
+
+
+def arrays(n, rng):
+    labels = rng.integers(0, 3, n)
+    images = rng.integers(0, 60, (n, 8, 8)).astype(np.uint8)
+    for row, label in enumerate(labels):
+        images[row, 2 * label : 2 * label + 3] += 120
+    return images, labels
+
+
+def write_data(path, n=300, **changes):
+    rng = np.random.default_rng(0)
+    (x_train, y_train), (x_test, y_test) = arrays(n, rng), arrays(100, rng)
+    np.savez(
+        path,
+        **({"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test} | changes),
+    )
+
+
+def write_study(folder, *, epochs=2, batch_size=16, classes=3, layer="Dense", name="tiny.toml"):
+    path = folder / name
+    path.write_text(
+        STUDY.format(epochs=epochs, batch_size=batch_size, classes=classes, layer=layer)
+    )
+    return path
+
+
+def call(*arguments, cwd, timeout=60, **more):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("INKPROOF_")}
+    environment |= more.pop("env", {})
+    return subprocess.run(
+        [sys.executable, "-m", "inkproof", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment,
+        check=False,
+        **more,
+    )
+
+
+def assert_refused(done, *parts, code=1):
+    assert done.returncode == code, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("inkproof: error: ")
+    for part in parts:
+        assert part in last
+    assert "Traceback" not in done.stderr
+    assert "not foreseen" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Give a folder in which the tiny study has been run, and what the command printed."""
+    folder = tmp_path_factory.mktemp("cli")
+    write_data(folder / "small.npz")
+    write_study(folder)
+    return folder, call("run", "tiny.toml", cwd=folder)
+
+
+def test_run_prints_a_table_and_the_verdict(done):
+    folder, process = done
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    header = next(line for line in lines if line.startswith("model"))
+    rows = [line for line in lines if line.startswith(("a ", "b "))]
+    assert len(rows) == 2
+    assert {len(row) for row in rows} == {len(header)}  # columns align
+    assert "[" in rows[0]
+    assert "a verdict takes at least six pairs of runs" in process.stdout
+    assert "Report:  runs/tiny/report.html" in process.stdout
+    assert (folder / "runs" / "tiny" / "report.html").is_file()
+    assert (folder / "runs" / "tiny" / "report.md").is_file()
+    assert "epoch 2/2" in process.stderr
+    assert "\x1b" not in process.stderr + process.stdout
+
+
+def test_run_again_keeps_what_is_done(done):
+    folder, first = done
+    again = call("run", "tiny.toml", cwd=folder)
+    assert again.returncode == 0
+    assert again.stderr.count("already done, kept") == 4
+    assert again.stdout == first.stdout
+
+
+@pytest.mark.parametrize("form", ["html", "markdown", "jekyll"])
+def test_report_writes_every_form(done, tmp_path, form):
+    folder, _ = done
+    process = call("report", folder / "runs/tiny", "--format", form, "--out", tmp_path, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    written = [Path(line) for line in process.stdout.splitlines()]
+    assert written
+    assert all(path.is_file() for path in written)
+    if form == "jekyll":
+        page = (tmp_path / "tiny.md").read_text()
+        assert page.startswith("---\n")
+        front = page.split("---\n")[1]
+        assert [line.split(":")[0] for line in front.splitlines() if line[:1].isalpha()] == [
+            "name",
+            "tools",
+            "image",
+            "description",
+        ]
+        assert sorted((tmp_path / "assets" / "img" / "tiny").glob("*.png"))
+
+
+def test_compare_evaluate_and_predict(done, tmp_path):
+    folder, _ = done
+    runs = folder / "runs" / "tiny"
+    process = call("compare", runs / "a", runs / "b", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert "McNemar p" in process.stdout
+    found = json.loads(call("compare", runs / "a", runs / "b", "--json", cwd=folder).stdout)
+    assert [pair["seed"] for pair in found["pairs"]] == [0, 1]
+    assert found["verdict"] == "not resolved"
+
+    model = runs / "b" / "seed-0" / "model.safetensors"
+    shown = call("evaluate", model, "small.npz", cwd=folder)
+    assert shown.returncode == 0, shown.stderr
+    assert "100 test images" in shown.stdout
+    record = json.loads(call("evaluate", model, "small.npz", "--json", cwd=folder).stdout)
+    assert record["n"] == 100
+    assert np.sum(record["confusion"]) == 100
+    assert (
+        record["accuracy"]["low"] < record["accuracy"]["value"] < record["accuracy"]["high"] + 1e-9
+    )
+
+    test = np.load(folder / "small.npz")
+    Image.fromarray(test["x_test"][3]).save(tmp_path / "three.png")
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / "other.png")
+    one = call("predict", tmp_path / "three.png", "--model", model, "--json", cwd=folder)
+    two = call(
+        "predict", "--model", model, "--data", "small.npz", "--index", 3, "--json", cwd=folder
+    )
+    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    (first,), (second,) = json.loads(one.stdout), json.loads(two.stdout)
+    assert first["probabilities"] == second["probabilities"]
+    expected = inkproof.Model.load(model).predict(test["x_test"][3])[0]
+    assert first["probabilities"] == pytest.approx(expected.tolist())
+    assert first["predicted"] == str(expected.argmax())
+    refused = call("predict", tmp_path / "other.png", "--model", model, cwd=folder)
+    assert_refused(refused, "other.png", "expected an image of 8x8 pixels", "got 7x9")
+    assert call("predict", "--model", model, cwd=folder).returncode == 2
+
+
+def test_train_saves_a_model(done, tmp_path):
+    folder, _ = done
+    out = tmp_path / "mine.safetensors"
+    process = call("train", "tiny.toml", "--model", "b", "--seed", 1, "--out", out, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert out.read_bytes() == (folder / "runs/tiny/b/seed-1/model.safetensors").read_bytes()
+    refused = call("train", "tiny.toml", "--model", "bb", cwd=folder)
+    assert_refused(refused, "unknown model 'bb'", "Did you mean 'b'?")
+
+
+def test_data_shows_mnist(tmp_path):
+    process = call("data", "mnist", "--figure", tmp_path / "mnist.png", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "(60000, 28, 28) uint8" in process.stdout
+    assert "(10000, 28, 28) uint8" in process.stdout
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    for digit, count in enumerate(counts):
+        assert any(
+            line.split()[:2] == [str(digit), f"{count:,}"] for line in process.stdout.splitlines()
+        )
+    assert (tmp_path / "mnist.png").stat().st_size > 5000
+    record = json.loads(call("data", "mnist", "--json", cwd=tmp_path).stdout)
+    assert list(record["train_counts"]) == counts
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "data", "train", "evaluate", "compare", "predict", "report"]
+)
+def test_every_command_has_an_example(command, tmp_path):
+    process = call(command, "--help", cwd=tmp_path)
+    assert process.returncode == 0
+    assert f"Example: inkproof {command}" in " ".join(process.stdout.split())
+
+
+def test_help_answers_at_once(tmp_path):
+    seconds = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        assert call("--help", cwd=tmp_path).returncode == 0
+        seconds.append(time.perf_counter() - begin)
+    assert min(seconds) < 0.3
+    code = "import sys, inkproof.cli; print([m for m in ('numpy', 'pandas', 'matplotlib', 'rich') if m in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+# --- Bad input ------------------------------------------------------------------------------------
+
+
+def test_wrong_usage_is_2(tmp_path):
+    for arguments in (["run", "--sedes", "3"], ["fly"], ["evaluate"], ["run", "--seeds", "many"]):
+        process = call(*arguments, cwd=tmp_path)
+        assert process.returncode == 2, arguments
+        assert "Traceback" not in process.stderr
+
+
+def test_a_truncated_data_file(tmp_path):
+    write_data(tmp_path / "small.npz")
+    path = tmp_path / "small.npz"
+    path.write_bytes(path.read_bytes()[:3000])
+    assert_refused(call("run", write_study(tmp_path), cwd=tmp_path), "small.npz")
+
+
+def test_labels_out_of_range(tmp_path):
+    write_data(tmp_path / "small.npz", y_train=np.full(300, -1))
+    assert_refused(call("run", write_study(tmp_path), cwd=tmp_path), "-1")
+
+
+def test_mistakes_in_the_study(tmp_path):
+    write_data(tmp_path / "small.npz")
+    cases = [
+        ({"classes": 4}, ["models[0]", "expected (3,)", "got (4,)"]),
+        ({"batch_size": 0}, ["training.batch_size must be a whole number of at least 1, got 0"]),
+        ({"layer": "Dnese"}, ["models[1].layers[0].type", "unknown layer 'Dnese'", "'Dense'?"]),
+    ]
+    for changes, parts in cases:
+        assert_refused(
+            call("run", write_study(tmp_path, **changes), cwd=tmp_path), "tiny.toml", *parts
+        )
+    assert_refused(call("run", "nothing.toml", cwd=tmp_path), "nothing.toml", "no such study file")
+    assert_refused(call("run", "--epochs", 0, cwd=tmp_path), "epochs", "at least 1, got 0")
+
+
+def test_settings_from_the_environment(tmp_path):
+    bad = call("run", cwd=tmp_path, env={"INKPROOF_THREADS": "none"})
+    assert_refused(bad, "INKPROOF_THREADS must be a whole number from 1 to 256, got 'none'")
+    write_data(tmp_path / "small.npz")
+    bad = call("run", write_study(tmp_path), cwd=tmp_path, env={"INKPROOF_ISA": "v5"})
+    assert_refused(bad, "INKPROOF_ISA: unknown engine variant 'v5'")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    write_data(tmp_path / "small.npz")
+    study = write_study(tmp_path)
+    (tmp_path / "file").write_text("")
+    process = call("run", study, "--out", tmp_path / "file" / "below", cwd=tmp_path)
+    assert_refused(process, "file/below", "cannot be made: Not a directory")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_without_permission(tmp_path):
+    write_data(tmp_path / "small.npz")
+    study = write_study(tmp_path)
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o755)
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == 0 and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    nobody = 65534
+    process = call("run", study, "--out", locked / "x", cwd=tmp_path, user=nobody, group=nobody)
+    if process.returncode == 1 and "Permission denied" in process.stderr:
+        assert_refused(process, "locked/x", "Permission denied")
+    else:
+        pytest.skip("another user cannot run this Python here")
+
+
+def test_a_full_disk(tmp_path):
+    write_data(tmp_path / "small.npz")
+    study = write_study(tmp_path)
+
+    def little_room():
+        # Writing beyond this fails as on a full disk, with an error from the system.
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    process = call("run", study, "--out", "out", cwd=tmp_path, preexec_fn=little_room)
+    assert_refused(process, "out/")
+    assert not list((tmp_path / "out").rglob("run.json"))
+    assert not list((tmp_path / "out").rglob("*.tmp*"))
+    assert call("run", study, "--out", "out", cwd=tmp_path).returncode == 0
+
+
+def test_a_reader_that_goes_away(done):
+    folder, _ = done
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inkproof", "data", "mnist"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+    )
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.wait(timeout=60)
+    process.stderr.close()
+    assert b"Traceback" not in errors
+    assert b"Exception ignored" not in errors
+
+
+def test_control_characters_of_files_do_not_reach_the_terminal(tmp_path):
+    from inkproof.cli import _safe
+
+    assert _safe("a\x1b[31mb\r\n\u202ec") == "a�[31mb���c"
+    assert _safe("x" * 400, 10) == "x" * 9 + "…"
