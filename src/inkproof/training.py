@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import reprlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ __all__ = ["LOSSES", "SGD", "Epoch", "Progress", "Run", "TrainingConfig", "train
 
 LOSSES: Final = ("categorical_crossentropy", "sparse_categorical_crossentropy")
 _MAX_EPOCHS: Final = 1_000_000
+_RATES: Final = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +52,20 @@ class SGD:
 
     Parameters
     ----------
-    learning_rate : finite and above 0
+    learning_rate : above 0, within what float32 holds: 1.2e-38 to 3.4e38
     """
 
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
         rate = self.learning_rate
-        if not _is_number(rate) or not math.isfinite(rate) or rate <= 0:
+        where = "training.optimizer.learning_rate"
+        if not _is_number(rate) or not 0 < rate < math.inf:
+            raise ConfigurationError(f"{where} must be a number above 0, got {rate!r}")
+        if not _RATES[0] <= rate <= _RATES[1]:
             raise ConfigurationError(
-                f"training.optimizer.learning_rate must be a number above 0, got {rate!r}"
+                f"{where} must be from 1.2e-38 to 3.4e+38, as float32 holds it, "
+                f"got {reprlib.repr(rate)}"
             )
 
     def config(self) -> dict[str, Any]:
@@ -117,13 +123,13 @@ class TrainingConfig:
             )
         _known("loss", self.loss, LOSSES)
         _known("precision", self.precision, ("float32",))
-        if isinstance(self.metrics, str):
+        if not isinstance(self.metrics, list | tuple):
             raise ConfigurationError(
                 f"training.metrics must be a list of names, got {self.metrics!r}"
             )
         object.__setattr__(self, "metrics", tuple(self.metrics))
         for metric in self.metrics:
-            _known("metric", metric, ("accuracy",))
+            _known("metric", metric, ("accuracy",), where="training.metrics")
 
     def config(self) -> dict[str, Any]:
         """Give JSON values of all that results depend on: all but ``threads``."""
@@ -243,7 +249,14 @@ def train(
     description: dict[str, Any] = {}
     if checkpoint is not None:
         description = _description(model, weights, train, validation, config, network.isa)
-        weights, rows = _resume(Path(checkpoint), description, weights, rows, config.epochs)
+        weights, rows = _resume(
+            Path(checkpoint),
+            description,
+            weights,
+            rows,
+            epochs=config.epochs,
+            has_validation=held_out is not None,
+        )
     network.set_weights(weights)
     resumed_from = len(rows["loss"])
     scaling = model.preprocessing
@@ -292,7 +305,7 @@ def train(
                 "learning_rate": config.optimizer.learning_rate,
                 "seconds": time.perf_counter() - begin,
             }
-            weights = network.weights()
+            weights = _finite_weights(network, number, rate)
             for name, value in values.items():
                 rows[name].append(value)
             if checkpoint is not None:
@@ -353,6 +366,14 @@ def _arrays(
     return model.flat_inputs(split.images), np.ascontiguousarray(split.labels, dtype=np.int64)
 
 
+def _finite_weights(network: Network, number: int, rate: float) -> list[npt.NDArray[np.float32]]:
+    """Copy the weights; the very last step may have spoilt them without any loss to tell."""
+    weights = network.weights()
+    if not all(np.isfinite(array).all() for array in weights):
+        raise TrainingError(_diverged(number, None, rate))
+    return weights
+
+
 def _diverged(number: int, step: int | None, rate: float) -> str:
     where = f"epoch {number}" + ("" if step is None else f", step {step + 1}")
     return (
@@ -406,7 +427,9 @@ def _resume(
     description: Mapping[str, Any],
     weights: list[npt.NDArray[np.float32]],
     rows: dict[str, list[float]],
+    *,
     epochs: int,
+    has_validation: bool,
 ) -> tuple[list[npt.NDArray[np.float32]], dict[str, list[float]]]:
     """Take up a checkpoint of this very training; without one, begin at the beginning."""
     if not path.exists():
@@ -418,7 +441,7 @@ def _resume(
             return weights, rows
         shapes = {f"weights/{index:04d}": array.shape for index, array in enumerate(weights)}
         tensors = model_file.read_tensors(path, shapes)
-        done = _checked_history(history, path)
+        done = _checked_history(history, path, has_validation=has_validation)
     except (FileFormatError, StorageError):
         return weights, rows
     if len(done["loss"]) > epochs:
@@ -426,13 +449,19 @@ def _resume(
     return [tensors[name] for name in sorted(tensors)], done
 
 
-def _checked_history(history: object, path: Path) -> dict[str, list[float]]:
+def _checked_history(
+    history: object, path: Path, *, has_validation: bool
+) -> dict[str, list[float]]:
     if not isinstance(history, dict) or set(history) != set(COLUMNS):
         raise FileFormatError(f"{path}: expected a history of {', '.join(COLUMNS)}")
     for values in history.values():
-        if not isinstance(values, list) or not all(_is_number(value) for value in values):
+        if not isinstance(values, list) or not all(
+            _is_number(value) and -math.inf < value < math.inf for value in values
+        ):
             raise FileFormatError(f"{path}: expected lists of numbers as history")
-        if len(values) not in {0, len(history["loss"])}:
+    for name, values in history.items():
+        is_there = has_validation or not name.startswith("val_")
+        if len(values) != (len(history["loss"]) if is_there else 0):
             raise FileFormatError(f"{path}: expected columns of one length as history")
     return history
 
@@ -453,9 +482,9 @@ def _whole(name: str, value: object, least: int, most: int) -> None:
         raise ConfigurationError(f"training.{name} must be at most {most}, got {value!r}")
 
 
-def _known(kind: str, value: object, known: tuple[str, ...]) -> None:
+def _known(kind: str, value: object, known: tuple[str, ...], *, where: str = "") -> None:
     if value not in known:
-        raise UnknownNameError(kind, str(value)[:40], known, where=f"training.{kind}")
+        raise UnknownNameError(kind, str(value)[:40], known, where=where or f"training.{kind}")
 
 
 def _optimizer(values: object) -> SGD:
