@@ -93,6 +93,11 @@ def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: i
         ):
             raise FileFormatError(f"{folder / _RECORD}: the run of another configuration")
         history = History.from_csv(folder / _HISTORY, params=dict(record["params"]))
+        if len(history) != history.params["epochs"]:
+            raise FileFormatError(
+                f"{folder / _HISTORY}: expected {history.params['epochs']} epochs, "
+                f"got {len(history)}"
+            )
         probabilities = read_predictions(folder, images=images, classes=classes)
         if not (folder / _MODEL).is_file():
             raise FileFormatError(f"{folder / _MODEL}: missing")
@@ -116,9 +121,9 @@ def read_predictions(folder: Path, *, images: int, classes: int) -> npt.NDArray[
     limit = images * classes * 4 + 4096
     try:
         # Checked before anything is unpacked: what is packed may claim any size.
-        if path.stat().st_size > 2 * limit:
-            raise FileFormatError(f"{path}: larger than {images} x {classes} probabilities")
-        with np.load(path, allow_pickle=False, max_header_size=1024) as content:
+        with path.open("rb") as handle:
+            raw = handle.read(2 * limit)
+        with np.load(io.BytesIO(raw), allow_pickle=False, max_header_size=1024) as content:
             size = content.zip.getinfo("probabilities.npy").file_size
             if size > limit:
                 raise FileFormatError(f"{path}: larger than {images} x {classes} probabilities")

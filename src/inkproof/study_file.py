@@ -109,8 +109,8 @@ class Study:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path}: not TOML: {error}") from error
         study = cls.from_content(content, origin=str(path))
-        beside = path.parent / study.data.source
-        if study.data.source != "mnist" and not beside.is_absolute() and beside.exists():
+        beside = path.parent / study.data.source  # an absolute source stays what it is
+        if study.data.source != "mnist" and beside.exists():
             data = dataclasses.replace(study.data, source=str(beside))
             study = dataclasses.replace(study, data=data)
         return study

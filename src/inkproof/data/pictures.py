@@ -18,7 +18,7 @@ from inkproof.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["class_folders", "read_pictures"]
+__all__ = ["class_folders", "read_image", "read_pictures"]
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _GREY: Final = frozenset({"1", "L", "LA"})
@@ -84,6 +84,27 @@ def read_pictures(folder: Path, class_names: tuple[str, ...]) -> Labelled:
         images_from=str(folder),
         labels_from=str(folder),
     )
+
+
+def read_image(path: Path, *, channels: int) -> npt.NDArray[np.uint8]:
+    """Read one image file.
+
+    Parameters
+    ----------
+    path : the file
+    channels : 1 for grey, 3 for colour; the image is converted
+
+    Returns
+    -------
+    uint8 (height, width, channels)
+
+    Raises
+    ------
+    DataError : not such an image, too large, transparent, or not 8 bits deep
+    """
+    _survey([path])
+    pixels = _pixels(path, channels == 1)
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
