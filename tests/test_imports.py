@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "statistics": set(),
     "storage": set(),
     "study": {
+        "__init__",  # for the version
         "comparison",
         "data",
         "diagnosis",
