@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 __all__ = [
     "Cancelled",
@@ -64,9 +66,11 @@ class UnknownNameError(ConfigurationError):
         near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
         suggestion = f" Did you mean {lowered[near[0]]!r}?" if near else ""
         prefix = f"{where}: " if where else ""
-        super().__init__(
-            f"{prefix}unknown {kind} {name!r}; known: {', '.join(names)}.{suggestion}"
-        )
+        super().__init__(f"{prefix}unknown {kind} {name!r}; known: {', '.join(names)}.{suggestion}")
+        self._rebuild = partial(type(self), kind, name, names, where=where)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # or it could be neither pickled nor copied
+        return self._rebuild, ()
 
 
 class DataError(InkproofError, ValueError):
@@ -94,6 +98,10 @@ class MissingExtraError(InkproofError, ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an extra: pip install 'inkproof[{extra}]'")
+        self._rebuild = partial(type(self), feature, extra)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._rebuild, ()
 
 
 class TrainingError(InkproofError):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inkproof.errors import FileFormatError
+from inkproof.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "History"]
 
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
-_VALIDATION = ("val_loss", "val_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,29 +60,41 @@ class History:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """Keras' dictionary: ``loss``, ``accuracy`` and, with validation data, their ``val_``."""
-        keys = COLUMNS[:4] if self.has_validation else COLUMNS[:2]
-        return {key: list(getattr(self, key)) for key in keys}
+        """Keras' dictionary: ``loss``, ``accuracy`` and, with validation data, their ``val_``.
+
+        As in Keras, what was not measured is not in it.
+        """
+        return {key: values for key, values in self.columns().items() if key in COLUMNS[:4]}
 
     def columns(self) -> dict[str, list[float]]:
         """All columns that have values, including the learning rate and the seconds."""
         return {key: list(getattr(self, key)) for key in COLUMNS if getattr(self, key)}
 
     def to_frame(self) -> pd.DataFrame:
-        """Give a DataFrame with a row an epoch, indexed by the epoch's number from 1."""
+        """Give a DataFrame with a row an epoch, indexed by the epoch's number from 1.
+
+        Raises
+        ------
+        DataError : columns of different lengths
+        """
         import pandas as pd
 
         index = pd.RangeIndex(1, len(self) + 1, name="epoch")
-        return pd.DataFrame(self.columns(), index=index)
+        return pd.DataFrame(self._even_columns(), index=index)
 
     def to_csv(self) -> str:
-        """Give CSV text: a header, then a row an epoch; numbers as short as they round-trip."""
-        columns = self.columns()
+        """Give CSV text: a header, then a row an epoch; numbers as short as they round-trip.
+
+        Raises
+        ------
+        DataError : columns of different lengths
+        """
+        columns = self._even_columns()
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["epoch", *columns])
         for number, row in enumerate(zip(*columns.values(), strict=True), start=1):
-            writer.writerow([number, *map(repr, row)])
+            writer.writerow([number, *(repr(float(value)) for value in row)])
         return out.getvalue()
 
     @classmethod
@@ -96,20 +108,43 @@ class History:
 
         Raises
         ------
-        FileFormatError : no ``loss`` column, or a cell that is not a number
+        FileFormatError : no CSV table, no ``loss`` column, one twice, or a cell that is no number
+        OSError : it cannot be opened
         """
-        with Path(path).open(newline="", encoding="utf-8") as handle:
-            reader = csv.DictReader(handle)
-            known = [key for key in COLUMNS if key in (reader.fieldnames or ())]
-            if "loss" not in known:
-                raise FileFormatError(f"{path}: expected a column 'loss', got {reader.fieldnames}")
-            values: dict[str, list[float]] = {key: [] for key in known}
-            for line, row in enumerate(reader, start=2):
-                for key in known:
-                    try:
-                        values[key].append(float(row[key]))
-                    except (TypeError, ValueError):
-                        raise FileFormatError(
-                            f"{path}:{line}: {key} must be a number, got {row[key]!r}"
-                        ) from None
+        try:
+            values = _read_columns(Path(path))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise FileFormatError(f"{path}: expected a CSV table in UTF-8: {error}") from error
         return cls(params=params or {}, **{key: tuple(column) for key, column in values.items()})
+
+    def _even_columns(self) -> dict[str, list[float]]:
+        columns = self.columns()
+        for key, values in columns.items():
+            if len(values) != len(self):
+                raise DataError(
+                    f"history: {key} must have a number an epoch, expected {len(self)}, "
+                    f"got {len(values)}"
+                )
+        return columns
+
+
+def _read_columns(path: Path) -> dict[str, list[float]]:
+    with path.open(newline="", encoding="utf-8-sig") as handle:  # spreadsheets write the mark
+        reader = csv.DictReader(handle)
+        names = list(reader.fieldnames or ())
+        if "loss" not in names:
+            raise FileFormatError(f"{path}: expected a column 'loss', got {reprlib.repr(names)}")
+        values: dict[str, list[float]] = {key: [] for key in COLUMNS if key in names}
+        for key in values:
+            if names.count(key) > 1:
+                raise FileFormatError(f"{path}: expected one column {key!r}, got more")
+        for row in reader:
+            for key, column in values.items():
+                try:
+                    column.append(float(row[key]))
+                except (TypeError, ValueError):
+                    raise FileFormatError(
+                        f"{path}:{reader.line_num}: {key} must be a number, "
+                        f"got {reprlib.repr(row[key])}"
+                    ) from None
+    return values

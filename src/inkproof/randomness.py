@@ -9,10 +9,15 @@ NumPy's version.
 
 from __future__ import annotations
 
+import operator
+import reprlib
 from enum import IntEnum
+from typing import SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
+
+from inkproof.errors import ConfigurationError
 
 __all__ = ["Use", "permutation", "uniform"]
 
@@ -27,9 +32,22 @@ class Use(IntEnum):
 
 
 def _words(count: int, use: Use, seed: int, index: int) -> npt.NDArray[np.uint64]:
-    key = np.array([seed, use], dtype=np.uint64)
-    counter = np.array([0, 0, 0, index], dtype=np.uint64)
+    key = np.array([_word("seed", seed), int(use)], dtype=np.uint64)
+    counter = np.array([0, 0, 0, _word("index", index)], dtype=np.uint64)
     return np.random.Philox(key=key, counter=counter).random_raw(count)
+
+
+def _word(name: str, value: SupportsIndex) -> int:
+    # NumPy would cut 1.5 to 1 and wrap -1 around: two seeds with the same draws.
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise ConfigurationError(
+            f"{name} must be a whole number from 0 to 2**64 - 1, got {reprlib.repr(value)}"
+        )
+    return number
 
 
 def uniform(count: int, use: Use, *, seed: int, index: int = 0) -> npt.NDArray[np.float64]:
@@ -39,11 +57,15 @@ def uniform(count: int, use: Use, *, seed: int, index: int = 0) -> npt.NDArray[n
     ----------
     count : how many
     use, seed, index : the key: the purpose, the user's seed, and which draw of that purpose
-        (an epoch, a layer)
+        (an epoch, a layer); seed and index 0 to 2**64 - 1
 
     Returns
     -------
     float64 (count,), in [0, 1)
+
+    Raises
+    ------
+    ConfigurationError : a seed or an index out of range, or not a whole number
     """
     words = _words(count, use, seed, index)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -55,5 +77,9 @@ def permutation(count: int, use: Use, *, seed: int, index: int = 0) -> npt.NDArr
     Returns
     -------
     int64 (count,), each number once
+
+    Raises
+    ------
+    ConfigurationError : as for :func:`uniform`
     """
     return np.argsort(_words(count, use, seed, index), kind="stable").astype(np.int64)
