@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +21,7 @@ _MOST_IMBALANCE: Final = 3.0
 _MOST_LISTED: Final = 20
 _FEWEST_IMAGES: Final = 10
 _LOW_RANGE: Final = 32
-_CHUNK: Final = 4096
+_CHUNK_PIXELS: Final = 2**22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +112,13 @@ def _findings(dataset: Dataset, train: _Rows, test: _Rows) -> list[Finding]:
 
 
 def _rows_of(split: Split) -> _Rows:
-    flat = split.images.reshape(len(split), -1)
+    flat = split.images.reshape(len(split), math.prod(split.image_shape))
     low = np.empty(len(split), dtype=np.uint8)
     high = np.empty(len(split), dtype=np.uint8)
     mean = np.empty(len(split))
     square = np.empty(len(split))
     keys: list[bytes] = []
-    for rows in _chunks(len(split)):
+    for rows in _chunks(len(split), flat.shape[1]):
         block = flat[rows]
         low[rows] = block.min(axis=1)
         high[rows] = block.max(axis=1)
@@ -128,9 +129,10 @@ def _rows_of(split: Split) -> _Rows:
     return _Rows(low=low, high=high, mean=mean, square=square, keys=keys)
 
 
-def _chunks(count: int) -> Iterator[slice]:
-    for start in range(0, count, _CHUNK):
-        yield slice(start, min(start + _CHUNK, count))
+def _chunks(count: int, pixels: int) -> Iterator[slice]:
+    step = max(_CHUNK_PIXELS // pixels, 1)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def _finding(

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from inkproof.data.limits import MOST_BYTES, shape_text
+from inkproof.data.limits import MOST_BYTES, extent, shape_text
 from inkproof.errors import DataError
 
 __all__ = ["encode_idx", "read_idx"]
@@ -80,7 +80,7 @@ def _read(
         raise DataError(f"{path}: truncated: the file ends within its header")
     shape = struct.unpack(f">{head[3]}I", lengths)
     count = math.prod(shape)
-    if count > MOST_BYTES:
+    if extent(shape) > MOST_BYTES:
         raise DataError(
             f"{path}: its header says {shape_text(shape)} = {count:,} bytes, "
             f"the limit is {MOST_BYTES:,}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
-__all__ = ["MOST_BYTES", "MOST_CLASSES", "MOST_PIXELS", "shape_text"]
+__all__ = ["MOST_BYTES", "MOST_CLASSES", "MOST_PIXELS", "extent", "shape_text"]
 
 MOST_BYTES: Final = 4 * 2**30
 """Bytes of one array of images or labels."""
@@ -14,6 +15,11 @@ MOST_PIXELS: Final = 2**20
 
 MOST_CLASSES: Final = 1000
 """Classes of a data set whose labels are numbers."""
+
+
+def extent(shape: tuple[int, ...]) -> int:
+    """Multiply the lengths, a 0 as 1: NumPy refuses an empty array of 0 x 2**40 x 2**40, too."""
+    return math.prod(max(length, 1) for length in shape)
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from inkproof.data.assembly import Labelled
-from inkproof.data.limits import MOST_BYTES, shape_text
+from inkproof.data.limits import MOST_BYTES, extent, shape_text
 from inkproof.errors import DataError
 
 __all__ = ["read_npz"]
@@ -21,6 +22,11 @@ __all__ = ["read_npz"]
 _KEYS: Final = ("x_train", "y_train", "x_test", "y_test")
 _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DEFLATE_RATIO: Final = 1032
+# What zipfile and NumPy raise on damaged archives, beside OSError.
+_DAMAGE: Final = (
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError),
+)
 
 
 def read_npz(path: Path) -> tuple[Labelled, Labelled]:
@@ -39,8 +45,10 @@ def read_npz(path: Path) -> tuple[Labelled, Labelled]:
                     f"missing, got {', '.join(sorted(members)[:8]) or 'none'}"
                 )
             arrays = {key: _array(path, archive, members[key], key) for key in _KEYS}
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: truncated or damaged archive: {error}") from error
+    except DataError:
+        raise
+    except _DAMAGE as error:
+        raise DataError(f"{path}: truncated or damaged archive: {_one_line(error)}") from error
     return (
         _labelled(path, arrays["x_train"], arrays["y_train"], "train"),
         _labelled(path, arrays["x_test"], arrays["y_test"], "test"),
@@ -72,6 +80,9 @@ def _array(
                 f"{path}: {key}: its header says {dtype} {shape_text(shape)} = {expected:,} "
                 f"bytes, got {info.file_size - file.tell():,}"
             )
+        # Empty, but NumPy refuses it all the same; and a shape of bools passes for numbers.
+        if extent(shape) > MOST_BYTES or any(isinstance(length, bool) for length in shape):
+            raise DataError(f"{path}: {key}: expected a shape that an array can have, got {shape}")
     with archive.open(info) as file:
         array: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
     return array

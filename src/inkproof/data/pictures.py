@@ -29,8 +29,11 @@ _DAMAGE: Final = (OSError, SyntaxError, ValueError, EOFError, OverflowError, str
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """List the folders that name classes, in natural order: 2 before 10; hidden ones are left."""
-    found = (path for path in folder.iterdir() if path.is_dir())
+    """List the folders that name classes, in natural order: 2 before 10.
+
+    Hidden ones are passed over, and so are links back to a folder around them.
+    """
+    found = (path for path in folder.iterdir() if path.is_dir() and not _leads_back(path))
     return sorted((path for path in found if not path.name.startswith((".", "__"))), key=_natural)
 
 
@@ -118,10 +121,16 @@ def _image_files(folder: Path) -> list[Path]:
     for path in folder.iterdir():
         if path.name.startswith(".") or path.name.lower() in _LITTER:
             continue
-        if not path.is_file():
-            raise DataError(f"{path}: expected image files in a class folder, got a folder")
-        found.append(path)
+        if path.is_file():
+            found.append(path)
+        elif path.exists() and not _leads_back(path):  # else a link to nowhere, or in a circle
+            kind = "a folder" if path.is_dir() else "neither a file nor a folder"
+            raise DataError(f"{path}: expected image files in a class folder, got {kind}")
     return sorted(found, key=_natural)
+
+
+def _leads_back(path: Path) -> bool:
+    return path.is_symlink() and path.resolve() in (path.parent.resolve() / "-").parents
 
 
 def _survey(paths: list[Path]) -> tuple[tuple[int, int], bool]:
@@ -151,7 +160,10 @@ def _survey(paths: list[Path]) -> tuple[tuple[int, int], bool]:
 def _opened(path: Path) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
+    if path.exists() and not path.is_file():  # a pipe would keep us waiting
+        raise DataError(f"{path}: expected an image file, got something else")
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about metadata, which is not used
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             return Image.open(path, formats=_FORMATS)
@@ -161,14 +173,15 @@ def _opened(path: Path) -> Image.Image:
             raise DataError(
                 f"{path}: expected an image ({', '.join(_FORMATS)}), got something else"
             ) from error
-        except PermissionError:
-            raise
         except _DAMAGE as error:
+            if isinstance(error, OSError) and error.errno is not None:  # not from a decoder
+                raise DataError(f"{path}: cannot be read: {error.strerror}") from error
             raise DataError(f"{path}: damaged image: {_one_line(error)}") from error
 
 
 def _pixels(path: Path, grey: bool) -> npt.NDArray[np.uint8]:
-    with _opened(path) as image:
+    with warnings.catch_warnings(), _opened(path) as image:
+        warnings.simplefilter("ignore")
         try:
             if image.mode[-1] == "A" or "transparency" in image.info:
                 image.load()

@@ -70,6 +70,8 @@ def load(source: str | Path) -> Dataset:
 def _from_path(path: Path, source: str) -> Dataset:
     if path.is_dir():
         return _from_folder(path, source)
+    if not path.is_file():  # a pipe would keep us waiting
+        raise DataError(f"{path}: expected a file or a folder, got neither")
     suffix = path.suffix.lower()
     test: Labelled | None
     if suffix == ".npz":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ from inkproof.errors import DataError
 __all__ = ["read_csv"]
 
 _MOST_LINE: Final = 8 * MOST_PIXELS
+_LABELS: Final = frozenset({"label", "labels", "class", "target", "digit", "y"})
+_NUMBER: Final = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")
 _NOT_A_BYTE: Final = re.compile(
     r"could not convert string (.*) to uint8 at row (\d+), column (\d+)"
 )
@@ -24,9 +27,10 @@ _RAGGED: Final = re.compile(r"number of columns changed from (\d+) to (\d+) at r
 
 
 def read_csv(path: Path) -> Labelled | None:
-    """Read a CSV file with a column ``label``, or with the label first where it names none.
+    """Read a CSV file: without a header the label comes first, else its name tells it.
 
-    The number of pixel columns is a square: 784 for 28 x 28. Rows count from 0 without the header.
+    It is called ``label``, ``labels``, ``class``, ``target``, ``digit`` or ``y``. The number of
+    pixel columns is a square: 784 for 28 x 28. Rows count from 0 without the header.
 
     Returns
     -------
@@ -43,41 +47,35 @@ def read_csv(path: Path) -> Labelled | None:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline(_MOST_LINE)
-            has_rows = bool(file.readline(_MOST_LINE).strip())
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected CSV text in UTF-8: {error.reason}") from error
-    names = _cells(path, first)
-    has_header = not all(re.fullmatch(r"\s*-?\d+\s*", name) for name in names)
-    if has_header and not has_rows:
-        raise DataError(f"{path}: expected rows of numbers, got none")
-    lowered = [name.strip().lower() for name in names]
-    if "label" in lowered:
-        column = lowered.index("label")
-    elif _side(len(names) - 1):
-        column = 0
-    elif _side(len(names)):
+    names = [name.strip() for name in _cells(path, first)]
+    column, has_header = _label_column(path, names)
+    if column is None:
         return None
-    else:
-        column = -1
     side = _side(len(names) - 1)
-    if column < 0 or not side:
+    if not side:
         raise DataError(
             f"{path}: expected a label and a square number of pixels (785 columns for 28x28), "
             f"got {len(names)} column(s)"
         )
-    try:
-        table = np.loadtxt(
-            path,
-            dtype=np.uint8,
-            delimiter=",",
-            comments=None,
-            skiprows=int(has_header),
-            quotechar='"',
-            ndmin=2,
-            encoding="utf-8-sig",
-        )
-    except ValueError as error:
-        raise DataError(f"{path}: {_explained(str(error), names, has_header)}") from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+        try:
+            table = np.loadtxt(
+                path,
+                dtype=np.uint8,
+                delimiter=",",
+                comments=None,
+                skiprows=int(has_header),
+                quotechar='"',
+                ndmin=2,
+                encoding="utf-8-sig",
+            )
+        except ValueError as error:
+            raise DataError(f"{path}: {_explained(str(error), names, has_header)}") from error
+    if not table.size:
+        raise DataError(f"{path}: expected rows of numbers, got none")
     if table.shape[1] != len(names):
         raise DataError(
             f"{path}: expected {len(names)} columns as in its header, got {table.shape[1]}"
@@ -98,6 +96,25 @@ def _cells(path: Path, line: str) -> list[str]:
         return next(csv.reader([line]))
     except csv.Error as error:
         raise DataError(f"{path}: expected a CSV table: {error}") from error
+
+
+def _label_column(path: Path, names: list[str]) -> tuple[int | None, bool]:
+    """Find the label's column, None if all are pixels; and whether the first line is a header."""
+    labels = [number for number, name in enumerate(names) if name.lower() in _LABELS]
+    # A row with one bad cell must not pass for a header: it would be lost without a word.
+    has_header = bool(labels) or not any(_NUMBER.fullmatch(name) for name in names)
+    if len(names) == 1:
+        raise DataError(f"{path}: expected columns separated by commas, got one column")
+    if labels:
+        return labels[0], True
+    if _side(len(names)):
+        return None, has_header
+    if has_header and _side(len(names) - 1):
+        raise DataError(
+            f"{path}: expected a column 'label' in its header, "
+            f"got {names[0][:40]!r} to {names[-1][:40]!r}"
+        )
+    return 0, has_header
 
 
 def _side(pixels: int) -> int:

@@ -1,0 +1,642 @@
+"""Every source gives the images that were written; damaged and hostile files one clear line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from inkproof.data import load
+from inkproof.data.dataset import fingerprint
+from inkproof.data.idx import encode_idx, read_idx
+from inkproof.data.mnist import FILES, FOLDER, load_mnist
+from inkproof.errors import DataError, UnknownNameError
+from strategies import byte_arrays
+
+ROOT = Path(__file__).parent.parent
+IDX = {
+    "x_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "x_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
+}
+CLASSES = ("0", "1", "2")
+
+
+def arrays(train=30, test=9):
+    generator = np.random.default_rng(5)
+    return {
+        "x_train": generator.integers(0, 256, (train, 4, 4), dtype=np.uint8),
+        "y_train": (np.arange(train) % 3).astype(np.uint8),
+        "x_test": generator.integers(0, 256, (test, 4, 4), dtype=np.uint8),
+        "y_test": (np.arange(test) % 3).astype(np.uint8),
+    }
+
+
+def same(dataset, expected):
+    for split, role in ((dataset.train, "train"), (dataset.test, "test")):
+        images = expected[f"x_{role}"]
+        assert np.array_equal(split.images.reshape(images.shape), images)
+        assert split.labels.tolist() == expected[f"y_{role}"].ravel().tolist()
+        assert not split.images.flags.writeable
+    assert dataset.class_names == CLASSES
+    assert dataset.fingerprint == fingerprint(dataset.train, dataset.test)
+
+
+def refused(source, *parts):
+    with pytest.raises(DataError) as caught:
+        load(source)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    return message
+
+
+def outcome(function, *arguments, **options):
+    """Give the result and None, or None and the message of a DataError; nothing else may come."""
+    try:
+        return function(*arguments, **options), None
+    except DataError as error:
+        return None, str(error)
+
+
+# --- the embedded MNIST
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return load("mnist")
+
+
+def test_mnist_is_the_published_one(mnist):
+    assert (mnist.name, mnist.source) == ("mnist", "mnist")
+    assert mnist.train.images.shape == (60000, 28, 28, 1)
+    assert mnist.test.images.shape == (10000, 28, 28, 1)
+    assert mnist.train.images.dtype == np.uint8
+    assert mnist.train.class_counts.tolist() == [
+        *(5923, 6742, 5958, 6131, 5842),
+        *(5421, 5918, 6265, 5851, 5949),
+    ]
+    assert mnist.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert mnist.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+    assert "CC BY-SA 3.0" in mnist.licence
+    assert not mnist.train.images.flags.writeable
+
+
+def test_the_stored_fingerprint_is_the_computed_one(mnist):
+    assert mnist.fingerprint == fingerprint(mnist.train, mnist.test)
+
+
+def test_mnist_is_small_and_fast():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 12_000_000
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        load("mnist")
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.5
+
+
+def test_the_exercises_hold_out_has_its_sizes(mnist):
+    train, validation = mnist.train.hold_out(0.1, seed=0)
+    assert (len(train), len(validation)) == (54_000, 6_000)
+    assert np.all(np.abs(validation.class_counts - mnist.train.class_counts * 0.1) < 1)
+
+
+@pytest.mark.parametrize("key", list(FILES))
+@pytest.mark.parametrize("damage", ["another byte", "repacked with another byte", "cut", "missing"])
+def test_a_damaged_file_of_mnist_is_named(tmp_path, key, damage):
+    for path in FOLDER.glob("*.gz"):
+        (tmp_path / path.name).symlink_to(path)
+    target = tmp_path / f"{FILES[key].name}.gz"
+    data = bytearray(target.read_bytes())
+    target.unlink()
+    if damage == "another byte":
+        data[len(data) // 2] ^= 1
+    elif damage == "cut":
+        del data[-100:]
+    elif damage == "repacked with another byte":
+        content = bytearray(gzip.decompress(data))
+        content[-1] ^= 1
+        data = gzip.compress(content, 1)
+    if damage != "missing":
+        target.write_bytes(data)
+    with pytest.raises(DataError, match=FILES[key].name) as caught:
+        load_mnist(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_embedding_script_takes_packed_and_unpacked_files(tmp_path):
+    script = ROOT / "scripts" / "embed_mnist.py"
+    packed = {}
+    for path in FOLDER.glob("*.gz"):
+        packed[path.name] = path.read_bytes()
+        shutil.copy(path, tmp_path / path.name)
+    name = FILES["test labels"].name
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"something else"))
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"{name}.gz: expected sha256 {FILES['test labels'].sha256}" in done.stderr
+    assert {path.name: path.read_bytes() for path in FOLDER.glob("*.gz")} == packed
+
+
+# --- names and paths
+
+
+def test_an_unknown_name_lists_what_is_possible():
+    with pytest.raises(UnknownNameError, match="unknown data set 'mnits'") as caught:
+        load("mnits")
+    assert "Did you mean 'mnist'?" in str(caught.value)
+    assert ".csv or a .npz" in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["no/such", "data.csv", "digits.npz"])
+def test_a_missing_path_is_named(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(source, f"{source}: not found")
+
+
+def test_a_path_is_never_taken_for_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(Path("mnist"), "mnist: not found")
+
+
+@pytest.mark.parametrize("source", ["", "  ", "a\0b"])
+def test_what_is_neither_name_nor_path_is_refused(source):
+    refused(source, "expected a name or a path")
+
+
+def test_another_kind_of_file_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    refused(tmp_path / "a.txt", "a.txt: expected a .npz or a .csv file, or a folder")
+
+
+def test_an_empty_folder_says_what_is_looked_for(tmp_path):
+    refused(tmp_path, str(tmp_path), "expected IDX files, train.csv, or class folders")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays())
+
+    def denied(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(zipfile, "ZipFile", denied)
+    refused(path, f"{path}: cannot be read: Permission denied")
+
+
+# --- IDX
+
+
+def idx_folder(folder, packed=False, **changed):
+    for key, values in (arrays() | changed).items():
+        content = values if isinstance(values, bytes) else encode_idx(values)
+        path = folder / (IDX[key] + (".gz" if packed else ""))
+        path.write_bytes(gzip.compress(content) if packed else content)
+    return folder
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_idx_folder_is_loaded(tmp_path, packed):
+    same(load(idx_folder(tmp_path, packed)), arrays())
+
+
+def test_an_idx_header_is_as_published():
+    content = encode_idx(np.zeros((60000, 28, 28), dtype=np.uint8))
+    assert content[:16] == struct.pack(">IIII", 2051, 60000, 28, 28)
+    assert encode_idx(np.zeros(10000, dtype=np.uint8))[:8] == struct.pack(">II", 2049, 10000)
+
+
+@given(st.integers(1, 4).flatmap(byte_arrays), st.booleans(), st.data())
+def test_idx_round_trips_and_no_cut_passes(tmp_path_factory, values, packed, data):
+    path = tmp_path_factory.mktemp("idx") / "file"
+    content = encode_idx(values)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert np.array_equal(read_idx(path, dimensions=(values.ndim,)), values)
+
+    whole = path.read_bytes()
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    with pytest.raises(DataError, match=r"file: (trunc|expected an IDX file)"):
+        read_idx(path, dimensions=(values.ndim,))
+
+    path.write_bytes(gzip.compress(content + b"\0") if packed else content + b"\0")
+    with pytest.raises(DataError, match="longer than its header says"):
+        read_idx(path, dimensions=(values.ndim,))
+
+
+@given(st.binary(max_size=60), st.booleans())
+def test_any_bytes_are_an_array_or_a_data_error(tmp_path_factory, content, packed):
+    path = tmp_path_factory.mktemp("idx") / "file"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    values, refusal = outcome(read_idx, path, dimensions=(1, 3))
+    assert encode_idx(values) == content if refusal is None else "\n" not in refusal
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("shape", [(2**32 - 1,) * 3, (2**16, 2**10, 28)])
+def test_a_declared_size_is_bounded_before_memory_is_taken(tmp_path, packed, shape):
+    idx_folder(tmp_path, packed, x_train=struct.pack(">IIII", 2051, *shape))
+    tracemalloc.start()
+    try:
+        refused(tmp_path, IDX["x_train"], "its header says")
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_gzip_bomb_is_not_unpacked(tmp_path):
+    content = struct.pack(">IIII", 2051, 2, 4, 4) + bytes(50_000_000)
+    idx_folder(tmp_path, True, x_train=content)
+    tracemalloc.start()
+    try:
+        refused(tmp_path, IDX["x_train"], "longer than its header says", "2x4x4 = 32 bytes")
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        ({"x_train": b"\x89PNG1234"}, [IDX["x_train"], "expected an IDX file"]),
+        ({"x_train": b"\0\0\x0d\x03" + bytes(20)}, ["expected IDX type 8", "got type 13"]),
+        ({"x_train": np.zeros(5, np.uint8)}, ["expected 3 or 4 dimension(s), got 1"]),
+        ({"x_train": np.zeros((30, 4, 4, 2), np.uint8)}, ["1 or 3 channels", "30x4x4x2"]),
+        (
+            {"y_train": (np.arange(29) % 3).astype(np.uint8)},
+            [IDX["y_train"], "each of 30 images, got 29"],
+        ),
+        ({"y_test": np.arange(9, dtype=np.uint8)}, [IDX["y_test"], "0 to 2", "got 3 in row 3"]),
+        ({"x_test": np.zeros((9, 5, 4), np.uint8)}, ["one size", "4x4x1", "5x4x1"]),
+        ({"x_train": np.zeros((0, 4, 4), np.uint8)}, ["30", "each of 0 images"]),
+    ],
+)
+def test_idx_files_that_do_not_fit_are_named(tmp_path, changed, parts):
+    refused(idx_folder(tmp_path, **changed), *parts)
+
+
+@pytest.mark.parametrize("key", list(IDX))
+def test_a_missing_idx_file_is_named(tmp_path, key):
+    (idx_folder(tmp_path) / IDX[key]).unlink()
+    refused(tmp_path, f"{tmp_path / IDX[key]}: not found")
+
+
+# --- NumPy archives
+
+
+def npz(folder, save=np.savez, **changed):
+    path = folder / "data.npz"
+    save(path, **(arrays() | changed))
+    return path
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_archive_is_loaded(tmp_path, save):
+    dataset = load(npz(tmp_path, save))
+    same(dataset, arrays())
+    assert dataset.name == "data"
+
+
+def test_an_archive_in_the_form_of_colour_data_sets(tmp_path):
+    colour = np.asfortranarray(np.random.default_rng(1).integers(0, 256, (30, 4, 4, 3), np.uint8))
+    labels = arrays()["y_train"].reshape(-1, 1).astype(np.int64)
+    path = npz(tmp_path, x_train=colour, y_train=labels, x_test=colour, y_test=labels)
+    dataset = load(path)
+    assert np.array_equal(dataset.train.images, colour)
+    assert dataset.train.images.flags.c_contiguous
+    assert dataset.train.labels.tolist() == labels.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        ({"x_train": np.zeros((30, 4, 4))}, ["x_train: expected uint8 pixels", "got float64"]),
+        ({"y_train": np.zeros(30)}, ["y_train: expected whole numbers", "got float64"]),
+        ({"y_train": np.array([None] * 30)}, ["y_train: expected whole numbers", "got object"]),
+        ({"y_train": np.zeros((30, 3), int)}, ["y_train", "(n,) as labels", "(30, 3)"]),
+        ({"y_train": np.arange(30) - 1}, ["y_train", "0 to 999", "got -1 in row 0"]),
+        ({"y_train": np.full(30, 2**62)}, ["y_train", "got 4611686018427387904 in row 0"]),
+        ({"y_test": np.arange(9)}, ["y_test", "0 to 2", "got 3 in row 3"]),
+        ({"x_test": np.zeros((8, 4, 4), np.uint8)}, ["y_test", "each of 8 images, got 9"]),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path, changed, parts):
+    refused(npz(tmp_path, **changed), "data.npz", *parts)
+
+
+def test_a_missing_array_is_named(tmp_path):
+    np.savez(tmp_path / "a.npz", x_train=arrays()["x_train"], images=np.zeros(3))
+    refused(tmp_path / "a.npz", "y_train, x_test, y_test missing", "got images, x_train")
+
+
+@given(st.data())
+def test_no_cut_archive_passes(tmp_path_factory, data):
+    path = npz(tmp_path_factory.mktemp("npz"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    refused(path, f"{path}: truncated or damaged archive")
+
+
+@given(st.data())
+def test_an_archive_with_other_bytes_is_loaded_or_refused(tmp_path_factory, data):
+    path = npz(tmp_path_factory.mktemp("npz"), np.savez_compressed)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    dataset, refusal = outcome(load, path)
+    assert len(dataset.train) if refusal is None else "\n" not in refusal
+
+
+def forged(path, header):
+    member = io.BytesIO()
+    np.lib.format.write_array_header_1_0(member, header)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train.npy", member.getvalue())
+        for key in ("y_train", "x_test", "y_test"):
+            content = io.BytesIO()
+            np.save(content, arrays()[key])
+            archive.writestr(f"{key}.npy", content.getvalue())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "part"),
+    [
+        ((2**20, 2**20, 28), "header says 1048576x1048576x28"),
+        ((0, 2**40, 2**40), "header says 0x1099511627776x1099511627776"),
+        ((100_000, 28, 28), "header says uint8 100000x28x28 = 78,400,000 bytes, got 0"),
+        ((-1, 4, 4), "whole numbers, got (-1, 4, 4)"),
+    ],
+)
+def test_an_arrays_header_is_held_against_its_size(tmp_path, shape, part):
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    tracemalloc.start()
+    try:
+        refused(forged(tmp_path / "a.npz", header), "x_train", part)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+# --- CSV
+
+
+def table(key="train", label_at=0):
+    values = arrays()
+    flat = values[f"x_{key}"].reshape(len(values[f"x_{key}"]), -1)
+    return np.insert(flat, label_at, values[f"y_{key}"], axis=1)
+
+
+def csv(path, rows, header=None, newline="\n"):
+    lines = [",".join(map(str, row)) for row in rows.tolist()]
+    text = newline.join([*([",".join(header)] if header else []), *lines]) + newline
+    path.write_text(text, newline="")
+    return path
+
+
+PIXELS = [f"pixel{number}" for number in range(16)]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("label_at", "header"),
+    [
+        (0, None),
+        (0, ["label", *PIXELS]),
+        (0, ["digit", *PIXELS]),
+        (0, ['"label"', *(f'"{pixel}"' for pixel in PIXELS)]),
+        (0, ["\ufefflabel", *PIXELS]),
+        (16, [*PIXELS, "Label"]),
+        (3, [*PIXELS[:3], "label", *PIXELS[3:]]),
+    ],
+    ids=["plain", "label first", "first column", "quoted", "with a mark", "last", "in between"],
+)
+def test_a_table_gives_a_stratified_sixth_to_the_test(tmp_path, label_at, header, newline):
+    values = arrays()
+    dataset = load(csv(tmp_path / "a.csv", table(label_at=label_at), header, newline))
+    assert (len(dataset.train), len(dataset.test)) == (25, 5)
+    assert dataset.class_names == CLASSES
+    rows = np.concatenate([dataset.train.indices, dataset.test.indices])
+    assert sorted(rows.tolist()) == list(range(30))
+    for split in (dataset.train, dataset.test):
+        assert np.array_equal(split.pixels, values["x_train"][split.indices])
+        assert np.array_equal(split.labels, values["y_train"][split.indices])
+        assert np.all(np.abs(split.class_counts - len(split) / 3) < 1)
+    assert load(tmp_path / "a.csv").fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize("prefix", ["", "mnist_"])
+def test_a_folder_of_two_tables_is_loaded(tmp_path, prefix):
+    csv(tmp_path / f"{prefix}train.csv", table())
+    csv(tmp_path / f"{prefix}test.csv", table("test"))
+    same(load(tmp_path), arrays())
+
+
+def test_a_test_table_without_labels_is_passed_over(tmp_path):
+    csv(tmp_path / "train.csv", table(), ["label", *PIXELS])
+    csv(tmp_path / "test.csv", table("test")[:, 1:], PIXELS)
+    dataset = load(tmp_path)
+    assert (len(dataset.train), len(dataset.test)) == (25, 5)
+    refused(tmp_path / "test.csv", "expected a column 'label', got pixels only")
+
+
+def test_a_test_label_that_training_does_not_have_is_named(tmp_path):
+    csv(tmp_path / "train.csv", table())
+    rows = table("test")
+    rows[4, 0] = 9
+    csv(tmp_path / "test.csv", rows)
+    refused(tmp_path, "test.csv: labels must be 0 to 2", "got 9 in row 4")
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "cell", "parts"),
+    [
+        (3, 5, "300", ["got '300' in row 3, column 6 ('pixel4')"]),
+        (0, 0, "-1", ["got '-1' in row 0, column 1 ('label')"]),
+        (2, 1, "0.5", ["got '0.5' in row 2, column 2"]),
+        (2, 1, "", ["got '' in row 2, column 2"]),
+        (29, 16, "x", ["got 'x' in row 29, column 17"]),
+        (4, 2, "1,2", ["expected 17 columns, got 18 in row 4"]),
+    ],
+)
+def test_a_wrong_cell_is_named(tmp_path, row, column, cell, parts):
+    path = csv(tmp_path / "a.csv", table(), ["label", *PIXELS])
+    lines = path.read_text().splitlines()
+    cells = lines[row + 1].split(",")
+    cells[column] = cell
+    lines[row + 1] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+    refused(path, "a.csv: expected", *parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"", "got an empty first line"),
+        (b"label," + ",".join(PIXELS).encode() + b"\n", "expected rows of numbers, got none"),
+        (b"\xff\xfe\x00\x01", "expected CSV text in UTF-8"),
+        (b"a,b,c\n1,2,3\n", "square number of pixels"),
+        (b"label,a,b\n1,2,3\n", "square number of pixels"),
+        (b"label,a\n1,2,3\n", "expected 2 columns"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, content, part):
+    (tmp_path / "a.csv").write_bytes(content)
+    refused(tmp_path / "a.csv", "a.csv: expected", part)
+
+
+# --- class folders of images
+
+
+def pictures(folder, names=("1", "2", "10"), count=6, suffix=".png"):
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for row in range(count):
+            pixels = np.full((4, 6), 20 * number + row, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{row}{suffix}")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_class_folders_are_sorted_naturally(tmp_path, suffix):
+    pictures(tmp_path / "train", suffix=suffix)
+    pictures(tmp_path / "test", count=2, suffix=suffix)
+    dataset = load(tmp_path)
+    assert dataset.class_names == ("1", "2", "10")
+    assert dataset.train.images.shape == (18, 4, 6, 1)
+    expected = [20 * number + row for number in range(3) for row in range(6)]
+    assert dataset.train.images[:, 0, 0, 0].tolist() == expected
+    assert dataset.train.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    assert dataset.test.class_counts.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_lossy_formats_are_read(tmp_path, suffix):
+    pictures(tmp_path, suffix=suffix)
+    dataset = load(tmp_path)
+    mean = dataset.train.images.mean(axis=(1, 2, 3))
+    assert np.all(np.abs(mean - (20 * dataset.train.labels + 2.5)) < 6)
+
+
+def test_one_level_gives_a_stratified_sixth_to_the_test(tmp_path):
+    dataset = load(pictures(tmp_path))
+    assert dataset.train.class_counts.tolist() == [5, 5, 5]
+    assert dataset.test.class_counts.tolist() == [1, 1, 1]
+    values = np.concatenate([dataset.train.images, dataset.test.images])[:, 0, 0, 0]
+    assert len(set(values.tolist())) == 18
+
+
+def test_one_colour_image_makes_all_colour(tmp_path):
+    pictures(tmp_path)
+    Image.new("RGB", (6, 4), (9, 8, 7)).save(tmp_path / "1" / "0.png")
+    dataset = load(tmp_path)
+    assert dataset.train.image_shape == (4, 6, 3)
+    images = np.concatenate([dataset.train.images, dataset.test.images])
+    assert np.all(images == [9, 8, 7], axis=(1, 2, 3)).sum() == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "RGBA", "P"])
+def test_opaque_images_of_other_modes_keep_their_pixels(tmp_path, mode):
+    pixels = np.where(np.eye(4, 6, dtype=bool), 255, 0).astype(np.uint8)
+    for row in range(6):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.fromarray(pixels).convert(mode).save(tmp_path / "a" / f"{row}.png")
+    images = load(tmp_path).train.images
+    assert images.shape[3] == (1 if mode in ("1", "LA") else 3)
+    assert np.array_equal(images[0, ..., 0], pixels)
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    pictures(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "1" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "1" / "Thumbs.db").write_bytes(b"x")
+    assert load(tmp_path).class_names == ("1", "2", "10")
+
+
+def spoiled(size=(6, 4), mode="L", cut=None, **options):
+    out = io.BytesIO()
+    generator = np.random.default_rng(2)
+    if mode == "RGB":
+        image = Image.fromarray(generator.integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    else:
+        image = Image.new(mode, size)
+    image.save(out, **({"format": "PNG"} | options))
+    return out.getvalue()[:cut]
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"no image", ["expected an image (PNG, JPEG, WEBP, BMP, TIFF)"]),
+        (b"", ["expected an image"]),
+        (spoiled(format="GIF"), ["expected an image (PNG, JPEG, WEBP, BMP, TIFF)"]),
+        (spoiled(mode="RGB", cut=60), ["truncated or damaged image"]),
+        (spoiled(size=(7, 4)), ["one size: expected 6x4", "0.png, got 7x4"]),
+        (spoiled(size=(1025, 1024)), ["at most 1,048,576 pixels, got 1025x1024"]),
+        (spoiled(size=(12_000, 8_000), mode="1"), ["at most 1,048,576 pixels"]),
+        (spoiled(size=(20_000, 20_000), mode="1"), ["at most 1,048,576 pixels"]),
+        (spoiled(mode="RGBA"), ["expected an opaque image"]),
+        (spoiled(mode="I;16"), ["8 bits a channel", "I;16"]),
+    ],
+    ids=["text", "empty", "gif", "cut", "size", "large", "warned", "bomb", "clear", "16 bits"],
+)
+def test_a_file_that_does_not_fit_is_named(tmp_path, content, parts):
+    pictures(tmp_path)
+    (tmp_path / "10" / "wrong.png").write_bytes(content)
+    refused(tmp_path, str(tmp_path / "10" / "wrong.png"), *parts)
+
+
+@given(st.data())
+def test_an_image_with_other_bytes_is_loaded_or_refused(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "a").mkdir()
+    good = spoiled(mode="RGB")
+    (folder / "a" / "0.png").write_bytes(good)
+    for row in range(1, 4):
+        shutil.copy(folder / "a" / "0.png", folder / "a" / f"{row}.png")
+    content = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (folder / "a" / "4.png").write_bytes(content)
+    dataset, refusal = outcome(load, folder)
+    if refusal is None:
+        assert len(dataset.train) + len(dataset.test) == 5
+    else:
+        assert "4.png" in refusal
+        assert "\n" not in refusal
+
+
+def test_a_class_that_training_does_not_have_is_named(tmp_path):
+    pictures(tmp_path / "train")
+    pictures(tmp_path / "test", names=("1", "seven"))
+    refused(tmp_path, str(tmp_path / "test" / "seven"), "one of the 3 classes", "'seven'")
+
+
+def test_a_folder_within_a_class_is_named(tmp_path):
+    (pictures(tmp_path) / "1" / "more").mkdir()
+    refused(tmp_path, str(tmp_path / "1" / "more"), "got a folder")
+
+
+def test_class_folders_without_images_are_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    refused(tmp_path, "expected image files in its class folders, got none")
