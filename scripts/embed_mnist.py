@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         return 1
     for name, data in contents.items():
         write_bytes(FOLDER / f"{name}.gz", data)
-        sys.stdout.write(f"{FOLDER / name}.gz: {len(data):,} bytes\n")
+        sys.stdout.write(f"{name}.gz: {len(data):,} bytes\n")
     return 0
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import shutil
 import struct
-import subprocess
-import sys
 import time
 import tracemalloc
 import zipfile
@@ -140,20 +139,50 @@ def test_a_damaged_file_of_mnist_is_named(tmp_path, key, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_the_embedding_script_takes_packed_and_unpacked_files(tmp_path):
-    script = ROOT / "scripts" / "embed_mnist.py"
-    packed = {}
+@pytest.fixture(scope="module")
+def embed():
+    spec = importlib.util.spec_from_file_location("embed_mnist", ROOT / "scripts/embed_mnist.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_embedding_script_keeps_packed_files_and_packs_others(tmp_path, embed, monkeypatch):
+    original, target = tmp_path / "original", tmp_path / "target"
+    target.mkdir()
+    shutil.copytree(FOLDER, original)
+    unpacked = FILES["test images"].name
+    content = gzip.decompress((original / f"{unpacked}.gz").read_bytes())
+    (original / unpacked).write_bytes(content)
+    (original / f"{unpacked}.gz").unlink()
+    monkeypatch.setattr(embed, "FOLDER", target)
+    assert embed.main([str(original)]) == 0
     for path in FOLDER.glob("*.gz"):
-        packed[path.name] = path.read_bytes()
-        shutil.copy(path, tmp_path / path.name)
-    name = FILES["test labels"].name
-    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"something else"))
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert f"{name}.gz: expected sha256 {FILES['test labels'].sha256}" in done.stderr
-    assert {path.name: path.read_bytes() for path in FOLDER.glob("*.gz")} == packed
+        written = (target / path.name).read_bytes()
+        if path.name == f"{unpacked}.gz":
+            assert gzip.decompress(written) == content
+        else:
+            assert written == path.read_bytes()
+    assert load_mnist(target).test.images.shape == (10000, 28, 28, 1)
+
+
+def test_the_embedding_script_writes_nothing_if_a_file_is_wrong(
+    tmp_path, embed, monkeypatch, capsys
+):
+    original, target = tmp_path / "original", tmp_path / "target"
+    target.mkdir()
+    shutil.copytree(FOLDER, original)
+    wrong = FILES["test labels"]
+    (original / f"{wrong.name}.gz").write_bytes(gzip.compress(b"something else"))
+    monkeypatch.setattr(embed, "FOLDER", target)
+    assert embed.main([str(original)]) == 1
+    assert f"{wrong.name}.gz: expected sha256 {wrong.sha256}" in capsys.readouterr().err
+    assert list(target.iterdir()) == []
+
+
+def test_the_embedding_script_explains_its_use(embed, capsys):
+    assert embed.main([]) == 2
+    assert "scripts/embed_mnist.py FOLDER" in capsys.readouterr().err
 
 
 # --- names and paths
