@@ -47,6 +47,7 @@ MOST_BARS: Final = 12
 _NAME_CHARACTERS: Final = 16
 _MARKED_EPOCHS: Final = 3  # so few points are lost in a line
 _LISTED_SEEDS: Final = 16
+_DRAWN_POINTS: Final = 800  # more are a picture inside an SVG, which stays small
 # Broad, so that it shows on both sides of a mean that lies on it.
 _PUBLISHED: Final[dict[str, Any]] = {
     "linewidth": 3.8,
@@ -379,7 +380,13 @@ def _curves_of(
         if several:
             for run in runs:
                 axes.plot(
-                    range(1, len(run) + 1), run, color=colour, linewidth=0.8, alpha=0.5, zorder=3
+                    range(1, len(run) + 1),
+                    run,
+                    color=colour,
+                    linewidth=0.8,
+                    alpha=0.5,
+                    zorder=3,
+                    rasterized=sum(map(len, runs)) > _DRAWN_POINTS,
                 )
         axes.plot(
             range(1, shortest + 1),

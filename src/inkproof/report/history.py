@@ -10,7 +10,7 @@ from inkproof.results import ModelResult, RunResult
 
 __all__ = ["HistoryRow", "HistoryTable", "history_table"]
 
-MOST_ROWS: Final = 4000
+MOST_ROWS: Final = 2500
 _ORDER: Final = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 

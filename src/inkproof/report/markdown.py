@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -88,7 +90,7 @@ def jekyll_page(material: Material) -> Page:
     study = material.result.study
     name = slug(str(study.get("name", "study")))
     album = _Album(folder=f"assets/img/{name}", address=f"/assets/img/{name}")
-    body = _body(material, album)
+    body = _body(material, album, verbatim=_preformatted)
     description = str(study.get("description") or _verdict(material))
     front = "\n".join(
         [
@@ -122,7 +124,7 @@ def _verdict(material: Material) -> str:
     )
 
 
-def _body(material: Material, album: _Album) -> str:
+def _body(material: Material, album: _Album, *, verbatim: Callable[[str], Raw]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         # Each value is escaped for Markdown and, with it, for HTML and Liquid.
@@ -133,7 +135,7 @@ def _body(material: Material, album: _Album) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    environment.filters["verbatim"] = _verbatim
+    environment.filters["verbatim"] = verbatim
     result = material.result
     text = environment.get_template("report.md").render(
         result=result,
@@ -169,14 +171,20 @@ def _body(material: Material, album: _Album) -> str:
     return text.rstrip() + "\n"
 
 
-def _verbatim(text: str) -> Raw:
-    """Write a text as it stands; as HTML, since Liquid reads what is fenced too."""
-    escaped = html.escape(text.strip("\n"), quote=False)
+def _fenced(text: str) -> Raw:
+    """Write a text as it stands, within a fence that is longer than any in it."""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    lines = text.replace("\r", "\n").strip("\n")
+    return Raw(f"{fence}text\n{lines}\n{fence}")
+
+
+def _preformatted(text: str) -> Raw:
+    """Write a text as it stands, as HTML: Liquid reads what is fenced too."""
+    escaped = html.escape(text.replace("\r", "\n").strip("\n"), quote=False)
     for character in "{}":
         escaped = escaped.replace(character, f"&#{ord(character)};")
-    # An empty line would end the block in some readers.
-    lines = [line if line.strip() else "&#32;" for line in escaped.split("\n")]
-    return Raw(f"<pre><code>{chr(10).join(lines)}</code></pre>")
+    return Raw(f"<pre><code>{escaped}</code></pre>")
 
 
 def _pictures(material: Material, album: _Album) -> dict[str, Raw]:

@@ -107,16 +107,12 @@
     const button = make("button", "tile");
     button.type = "button";
     button.title = `Target: ${className(label)}, predicted: ${className(predicted)}`;
-    button.setAttribute(
-      "aria-label",
-      `Test image ${row}. Target: ${className(label)}. Predicted: ${className(predicted)}, ` +
-        `${share(tenths)}. Show its probabilities.`,
-    );
     button.append(
       picture(number),
       make("span", "", `Target: ${className(label)}`),
       make("span", "", `Predicted: ${className(predicted)}`),
       make("span", "note", share(tenths)),
+      make("span", "hidden-text", `, test image ${row}`),
     );
     button.addEventListener("click", () => enlarge(entry));
     item.append(button);
@@ -183,7 +179,7 @@
         button.textContent = count;
         button.setAttribute(
           "aria-label",
-          `Target ${className(row)}, predicted ${className(column)}: ${counted(count, "image")}`,
+          `Target ${className(row)}, predicted ${className(column)}: ${count} image${count === 1 ? "" : "s"}`,
         );
       }),
     );
@@ -225,6 +221,7 @@
     byId("cell-title").textContent = "Nothing chosen";
     byId("cell-note").textContent = "Choose a cell to see its images.";
     byId("cell-close").hidden = true;
+    byId("cell").classList.remove("open");
     if (focus) moveTo(row, column, true);
   }
 
@@ -232,6 +229,15 @@
     if (opened) cells[opened[0]][opened[1]].setAttribute("aria-expanded", "false");
     opened = [row, column];
     cells[row][column].setAttribute("aria-expanded", "true");
+    byId("cell-close").hidden = false;
+    byId("cell").classList.add("open");
+    fillPanel();
+    // The panel may cover the cell on a small screen.
+    cells[row][column].scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  function fillPanel() {
+    const [row, column] = opened;
     const count = run.confusion[row][column];
     const tiles =
       row === column
@@ -240,7 +246,6 @@
             .filter((entry) => entry[2] === row && entry[3] === column)
             .map(mistakeTile);
     byId("cell-images").replaceChildren(...tiles);
-    byId("cell-close").hidden = false;
     byId("cell-title").textContent =
       `Target ${className(row)}, predicted ${className(column)}: ${counted(count, "image")}`;
     let note = "";
@@ -249,7 +254,11 @@
     else if (row === column && tiles.length < count)
       note = `Right answers: the first ${tiles.length} of them, as examples.`;
     else if (tiles.length < count)
-      note = `The ${tiles.length} of which the network was surest; the others are left out.`;
+      note =
+        tiles.length === 1
+          ? "Shown is the one of which the network was surest; this file leaves out the others."
+          : `Shown are the ${tiles.length} of which the network was surest; ` +
+            "this file leaves out the others.";
     else if (row !== column) note = "All of them, the surest first.";
     byId("cell-note").textContent = note;
   }
@@ -297,7 +306,7 @@
     fillMatrix();
     showFirst();
     showMistakes();
-    if (opened) openCell(...opened);
+    if (opened) fillPanel();
   }
 
   const chooser = byId("run");
