@@ -74,15 +74,20 @@ def _array(
         if dtype.kind not in wanted or (key.startswith("x") and dtype != np.uint8):
             form = "uint8 pixels 0-255" if key.startswith("x") else "whole numbers"
             raise DataError(f"{path}: {key}: expected {form}, got {dtype}")
+        # NumPy's reader takes bools, too, and fails on an empty array with another, huge length.
+        if not all(type(length) is int and length >= 0 for length in shape):
+            raise DataError(f"{path}: {key}: expected a shape of whole numbers, got {shape}")
+        if extent(shape) > MOST_BYTES:
+            raise DataError(
+                f"{path}: {key}: its header says {shape_text(shape)}, "
+                f"the limit is {MOST_BYTES:,} bytes"
+            )
         expected = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or expected != info.file_size - file.tell():
+        if expected != info.file_size - file.tell():
             raise DataError(
                 f"{path}: {key}: its header says {dtype} {shape_text(shape)} = {expected:,} "
                 f"bytes, got {info.file_size - file.tell():,}"
             )
-        # Empty, but NumPy refuses it all the same; and a shape of bools passes for numbers.
-        if extent(shape) > MOST_BYTES or any(isinstance(length, bool) for length in shape):
-            raise DataError(f"{path}: {key}: expected a shape that an array can have, got {shape}")
     with archive.open(info) as file:
         array: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
     return array
