@@ -409,10 +409,10 @@ def forged(path, header):
 @pytest.mark.parametrize(
     ("shape", "part"),
     [
-        ((2**20, 2**20, 28), "1048576x1048576x28"),
-        ((0, 2**40, 2**40), "(0, 1099511627776, 1099511627776)"),
+        ((2**20, 2**20, 28), "1048576"),
+        ((0, 2**40, 2**40), "1099511627776"),
         ((100_000, 28, 28), "header says uint8 100000x28x28 = 78,400,000 bytes, got 0"),
-        ((-1, 4, 4), "-1x4x4"),
+        ((-1, 4, 4), "-1"),
     ],
 )
 def test_an_arrays_header_is_held_against_its_size(tmp_path, shape, part):
