@@ -81,7 +81,7 @@ def markdown_page(material: Material) -> Page:
     """Write ``report.md`` with ``figures/``."""
     album = _Album(folder="figures", address="figures")
     title = _title(material)
-    body = _body(material, album)
+    body = _body(material, album, verbatim=_fenced)
     return Page(name="report.md", text=f"# {markdown_escaped(title)}\n\n{body}", files=album.files)
 
 
