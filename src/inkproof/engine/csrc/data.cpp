@@ -172,7 +172,7 @@ void Data::gather_lists(Inputs& inputs, const std::int64_t* order, std::int64_t 
                             filled * value_bytes);
             }
             const std::uint16_t* bounds = &bounds_[row * stride];
-            inputs.bounds[lane] = bounds;  // the same from every thread
+            if (parts.begin == 0 && parts.end > 0) inputs.bounds[lane] = bounds;
             const std::size_t start = starts_[row];
             const std::uint16_t* features = &features_of_[start];
             Entry* entries = inputs.entries.get() + lane * width;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 
 namespace inkproof {
 
@@ -15,6 +14,20 @@ constexpr int OWN_INPUTS = 4;        // up to so many threads gather the whole b
 constexpr int PANELS_IN_CACHE = 8;   // updated and then used while the second-level cache has them
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
 constexpr float WORST_LOSS = 16.118095f;  // -ln(1e-7): Keras clips probabilities there
+
+Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
+
+// Finds each lane's greatest output and its class, the first of equals.
+inline void find_likeliest(const float* z, int units, V& greatest, VI& where) {
+    greatest = load(z);
+    where = VI{};
+    for (int u = 1; u < units; ++u) {
+        const V zu = load(z + u * BLOCK);
+        const VI more = zu > greatest;
+        greatest = more ? zu : greatest;
+        where = more ? VI{} + u : where;
+    }
+}
 
 // -ln p where p = exp(shifted) / sum, for the label's output less the greatest.
 inline float cross_entropy(float sum, float shifted) {
@@ -212,8 +225,10 @@ void Network::forward_shares(const Batch& batch, int member) {
             const int first = v % VB, count = std::min(VB - first, vectors.end - v);
             float* y = output_shares_[half].get() + block * y_stride;
             for (int u = 0; u < layer.spec.units; ++u)
-                for (int j = first; j < first + count; ++j)
-                    store(y + u * BLOCK + j * VL, half == 0 ? splat(layer.biases[static_cast<std::size_t>(u)]) : V{});
+                for (int j = first; j < first + count; ++j) {
+                    const float bias = layer.biases[static_cast<std::size_t>(u)];
+                    store(y + u * BLOCK + j * VL, half == 0 ? splat(bias) : V{});
+                }
             for (int p = 0; p < layer.panels; ++p)
                 forward_panel(layer.weights.get() + p * layer.panel_stride + mine.begin * PANEL,
                               batch.outputs[at].get() + block * x_stride + mine.begin * BLOCK,
@@ -249,14 +264,9 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
             target[i] = static_cast<std::int32_t>(labels[row]);
             weight[i] = share_of_mean;
         }
-        V best = load(z);
-        VI where{};
-        for (int u = 1; u < units; ++u) {
-            const V zu = load(z + u * BLOCK);
-            const VI more = zu > best;
-            best = more ? zu : best;
-            where = more ? VI{} + u : where;
-        }
+        V best;
+        VI where;
+        find_likeliest(z, units, best, where);
         V sum{}, others{}, wanted{};
         for (int u = 0; u < units; ++u) {
             const V shifted = load(z + u * BLOCK) - best;
@@ -307,8 +317,9 @@ void Network::backward_shares(int index, const Batch& batch, int member) {
             const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
             const float* e = errors_[static_cast<std::size_t>(index)].get() +
                              b * static_cast<std::size_t>(layer.padded * BLOCK);
+            const bool in_place = !halved && half == 0;
             const Buffer<float>& into =
-                halved ? shares_[half] : half ? shares_[1] : errors_[static_cast<std::size_t>(index - 1)];
+                in_place ? errors_[static_cast<std::size_t>(index - 1)] : shares_[half];
             float* d = into.get() + b * below_stride + mine.begin * BLOCK;
             for (int u = 0; u < units; u += INPUTS_AT_ONCE)
                 backward_rows(layer.weights.get() +
@@ -485,8 +496,8 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
         };
         const auto descend = [&](int index, const Batch& batch, Range panels) {
             const Layer& layer = layers_[static_cast<std::size_t>(index)];
-            update(index, batch, sparse, member, panels, my_inputs(layer, member), layer.weights.get(),
-                   layer.biases.get(), -learning_rate);
+            update(index, batch, sparse, member, panels, my_inputs(layer, member),
+                   layer.weights.get(), layer.biases.get(), -learning_rate);
         };
         if (count > 0) fetch(batches_[0], 0);
         team_.barrier();
@@ -504,7 +515,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                     for (int p = panels.begin; p < panels.end; p += PANELS_IN_CACHE) {
                         const Range some{p, std::min(p + PANELS_IN_CACHE, panels.end)};
                         if (before) descend(i, *before, some);
-                        forward(i, batch, sparse, member, some, {0, (batch.lanes + VL - 1) / VL}, scratch);
+                        forward(i, batch, sparse, member, some, all_vectors(batch), scratch);
                     }
                 } else if (i == last && last_in_shares_) {
                     forward_shares(batch, member);
@@ -545,8 +556,9 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
                 if (!fused)
-                    update(i, batch, sparse, member, my_panels(layer, member), my_inputs(layer, member),
-                           layer.weight_sums.get(), layer.bias_sums.get(), 1.0f);
+                    update(i, batch, sparse, member, my_panels(layer, member),
+                           my_inputs(layer, member), layer.weight_sums.get(),
+                           layer.bias_sums.get(), 1.0f);
                 else if (!layer.wide)
                     descend(i, batch, my_panels(layer, member));
             }
@@ -580,14 +592,9 @@ void Network::softmax(const Batch& batch, const std::int64_t* labels, std::int64
                          static_cast<std::size_t>(v / VB) *
                              static_cast<std::size_t>(layer.padded * BLOCK) +
                          static_cast<std::size_t>(v % VB * VL);
-        V best = load(z);
-        VI where{};
-        for (int u = 1; u < layer.spec.units; ++u) {
-            const V zu = load(z + u * BLOCK);
-            const VI more = zu > best;
-            best = more ? zu : best;
-            where = more ? VI{} + u : where;
-        }
+        V best;
+        VI where;
+        find_likeliest(z, layer.spec.units, best, where);
         V sum{};
         for (int u = 0; u < layer.spec.units; ++u) {
             const V power = exp_nonpositive(load(z + u * BLOCK) - best);
@@ -635,8 +642,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             data.gather(batch.inputs[0], nullptr, first, batch.lanes, count, {0, input_parts_});
             for (std::size_t i = 0; i < layers_.size(); ++i)
                 forward(static_cast<int>(i), batch, data.sparse(), 0, {0, layers_[i].panels},
-                        {0, (batch.lanes + VL - 1) / VL},
-                        scratch_[static_cast<std::size_t>(member)]);
+                        all_vectors(batch), scratch_[static_cast<std::size_t>(member)]);
             softmax(batch, labels, first, probabilities, losses.get(), hits.get());
             const auto now = std::chrono::steady_clock::now();
             if (member == 0 && poll && now - asked > std::chrono::milliseconds(50)) {
