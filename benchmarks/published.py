@@ -1,4 +1,4 @@
-"""Do a study's curves follow the published ones?
+"""Hold a study's curves against the published ones.
 
     python benchmarks/published.py runs/notebook
 
