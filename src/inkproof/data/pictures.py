@@ -89,7 +89,7 @@ def read_pictures(folder: Path, class_names: tuple[str, ...]) -> Labelled:
     )
 
 
-def read_image(path: Path, *, channels: int) -> npt.NDArray[np.uint8]:
+def read_image(path: str | Path, *, channels: int) -> npt.NDArray[np.uint8]:
     """Read one image file.
 
     Parameters
@@ -105,8 +105,8 @@ def read_image(path: Path, *, channels: int) -> npt.NDArray[np.uint8]:
     ------
     DataError : not such an image, too large, transparent, or not 8 bits deep
     """
-    _survey([path])
-    pixels = _pixels(path, channels == 1)
+    _survey([Path(path)])
+    pixels = _pixels(Path(path), channels == 1)
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 

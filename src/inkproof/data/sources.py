@@ -32,9 +32,10 @@ def load(source: str | Path) -> Dataset:
     - a ``.npz`` file with ``x_train``, ``y_train``, ``x_test``, ``y_test``, as Keras has them.
     - a folder of class folders of PNG, JPEG, WebP, BMP or TIFF images, directly or below
       ``train`` and ``test``. Classes are sorted naturally: 2 before 10.
-    - a ``.csv`` file, a row an image: a column ``label``, or the label first, and a square number
-      of pixels 0-255; or a folder with ``train.csv`` and ``test.csv``. A test file without labels
-      (Kaggle's) is passed over.
+    - a ``.csv`` file, a row an image: a column ``label`` (or ``class``, ``target``, ``digit``,
+      ``y``), or the label first if there is no header, and a square number of pixels 0-255; or a
+      folder with ``train.csv`` and ``test.csv``. A test file without labels (Kaggle's) is passed
+      over.
 
     Where there are no test images, a stratified sixth of the images becomes the test split, always
     the same.
