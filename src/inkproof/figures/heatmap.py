@@ -75,7 +75,7 @@ def heat(share: float, *, diagonal: bool, theme: Theme = "light") -> tuple[str, 
         round(255 * (low + (high - low) * part)) for low, high in zip(begin, end, strict=True)
     )
     background = f"#{red:02x}{green:02x}{blue:02x}"
-    inks = ("#14181d", "#ffffff")
+    inks = ("#000000", "#ffffff")  # the better of these two has a contrast of 4.58 or more
     return background, max(inks, key=lambda ink: contrast(background, ink))
 
 
