@@ -1,0 +1,113 @@
+"""The exercise as Inkproof does it.
+
+Images go through ``inkproof.train``, as a user would have it, whose callback waits for each turn.
+Vectors of float32 go to the engine directly, since a Split holds images.
+"""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+
+import numpy as np
+import turns
+
+from inkproof import SGD, Dense, Epoch, Model, Split, TrainingConfig, train
+from inkproof.engine import Network
+from inkproof.randomness import Use, permutation
+
+
+def layers(units: list[int]) -> list[Dense]:
+    *hidden, classes = units
+    return [
+        *(Dense(count, activation="relu") for count in hidden),
+        Dense(classes, activation="softmax"),
+    ]
+
+
+def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespace) -> None:
+    side = round(data.train.shape[1] ** 0.5)
+    names = tuple(map(str, range(given.units[-1])))
+    training, validation = (
+        Split(images=x.reshape(-1, side, side, 1), labels=labels, role=role, class_names=names)
+        for x, labels, role in (
+            (data.train, data.train_labels, "train"),
+            (data.validation, data.validation_labels, "validation"),
+        )
+    )
+    network = Network(layers(given.units), (side * side,), threads=given.threads)
+
+    def on_epoch(epoch: Epoch) -> None:
+        if epoch.number == 1:
+            talk.ready(
+                versions={"inkproof": version("inkproof")},
+                threads=network.threads,
+                isa=network.isa,
+            )
+        else:
+            talk.done(
+                train_seconds=len(training) / epoch.images_per_second,
+                loss=epoch.loss,
+                accuracy=epoch.accuracy,
+                val_loss=epoch.val_loss,
+                val_accuracy=epoch.val_accuracy,
+            )
+        talk.wait()
+
+    train(
+        Model(layers(given.units), input_shape=(side, side, 1)),
+        training,
+        validation,
+        TrainingConfig(
+            epochs=given.epochs + 1,  # the last one is never asked for
+            batch_size=given.batch_size,
+            optimizer=SGD(learning_rate=given.learning_rate),
+            threads=given.threads,
+        ),
+        on_epoch=on_epoch,
+    )
+
+
+def on_vectors(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespace) -> None:
+    features = data.train.shape[1]
+    network = Network(layers(given.units), (features,), threads=given.threads)
+    network.set_weights(Model(layers(given.units), input_shape=(features,)).weights())
+    inputs, unseen = network.prepare(data.train), network.prepare(data.validation)
+
+    def epoch(number: int) -> dict[str, float]:
+        began = time.perf_counter()
+        order = permutation(inputs.rows, Use.BATCH_ORDER, seed=0, index=number)
+        totals = network.train(
+            inputs,
+            data.train_labels,
+            order,
+            batch_size=given.batch_size,
+            learning_rate=float(np.float32(given.learning_rate)),
+        )
+        train_seconds = time.perf_counter() - began
+        result = network.evaluate(unseen, data.validation_labels)
+        return {
+            "train_seconds": train_seconds,
+            "loss": totals.loss,
+            "accuracy": totals.accuracy,
+            "val_loss": result.loss,
+            "val_accuracy": result.accuracy,
+        }
+
+    epoch(1)
+    talk.ready(versions={"inkproof": version("inkproof")}, threads=network.threads, isa=network.isa)
+    for number in range(2, given.epochs + 2):
+        talk.wait()
+        talk.done(**epoch(number))
+
+
+def main() -> None:
+    given = turns.arguments(__doc__)
+    talk = turns.Turns()
+    data = turns.load(given.data)
+    on = on_images if data.train.dtype == np.uint8 else on_vectors
+    on(talk, data, given)
+
+
+if __name__ == "__main__":
+    main()

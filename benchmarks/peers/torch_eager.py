@@ -1,0 +1,80 @@
+"""The exercise in PyTorch as one writes it for speed without compiling anything.
+
+Tensors in memory, batches by index, no DataLoader; loss and accuracy are added up as tensors, as
+the history needs them, and read once an epoch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from importlib.metadata import version
+
+import torch
+import turns
+from torch import nn
+from torch.nn import functional
+
+VALIDATION_BATCH = 1000
+
+
+def network(sizes: list[int]) -> nn.Sequential:
+    """Stack Linear and ReLU with Keras' initial weights: Glorot uniform, zero biases."""
+    layers: list[nn.Module] = []
+    for inputs, units in itertools.pairwise(sizes):
+        linear = nn.Linear(inputs, units)
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def main() -> None:
+    given = turns.arguments(__doc__)
+    talk = turns.Turns()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    data = turns.load(given.data)
+    train, validation = (torch.from_numpy(x) for x in data.floats())
+    labels = torch.from_numpy(data.train_labels)
+    validation_labels = torch.from_numpy(data.validation_labels)
+    model = network([train.shape[1], *given.units])
+    optimizer = torch.optim.SGD(model.parameters(), lr=given.learning_rate)
+
+    def train_epoch() -> dict[str, float]:
+        model.train()
+        loss_sum = torch.zeros(())
+        hits = torch.zeros((), dtype=torch.int64)
+        for rows in torch.randperm(len(train)).split(given.batch_size):
+            wanted = labels[rows]
+            scores = model(train[rows])
+            loss = functional.cross_entropy(scores, wanted)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.detach() * len(rows)
+            hits += (scores.argmax(1) == wanted).sum()
+        return {"loss": loss_sum.item() / len(train), "accuracy": hits.item() / len(train)}
+
+    @torch.inference_mode()
+    def validate() -> dict[str, float]:
+        model.eval()
+        loss, hits = 0.0, 0
+        for first in range(0, len(validation), VALIDATION_BATCH):
+            wanted = validation_labels[first : first + VALIDATION_BATCH]
+            scores = model(validation[first : first + VALIDATION_BATCH])
+            loss += functional.cross_entropy(scores, wanted, reduction="sum").item()
+            hits += int((scores.argmax(1) == wanted).sum())
+        return {"val_loss": loss / len(validation), "val_accuracy": hits / len(validation)}
+
+    train_epoch()
+    validate()
+    talk.ready(versions={"torch": version("torch")}, threads=torch.get_num_threads())
+    while True:
+        talk.wait()
+        numbers = train_epoch()
+        train_seconds = talk.elapsed()
+        talk.done(train_seconds=train_seconds, **numbers, **validate())
+
+
+if __name__ == "__main__":
+    main()
