@@ -277,7 +277,7 @@ def scores(
     axes.set_yticks(range(len(models)), [shortened(model, _NAME_CHARACTERS) for model in models])
     axes.set_ylim(len(models) - 0.45, -0.45)
     axes.margins(x=0.08)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=4))
     axes.set_xlabel(label)
     handles = [
         Line2D([], [], marker="o", linestyle="", color=colours.second, markersize=6),
