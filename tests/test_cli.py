@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -191,6 +192,34 @@ def test_train_saves_a_model(done, tmp_path):
     assert out.read_bytes() == (folder / "runs/tiny/b/seed-1/model.safetensors").read_bytes()
     refused = call("train", "tiny.toml", "--model", "bb", cwd=folder)
     assert_refused(refused, "unknown model 'bb'", "Did you mean 'b'?")
+
+
+def test_an_interrupted_training_goes_on(done):
+    folder, _ = done
+    arguments = ["train", "tiny.toml", "--epochs", "400", "--out", "new/deep/m.safetensors"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inkproof", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+    )
+    with process:
+        for line in process.stderr:
+            if "epoch  20/" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "m.safetensors.checkpoint, the same command goes on" in rest
+    again = call(*arguments, cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "epoch  20/" not in again.stderr
+    assert [path.name for path in (folder / "new/deep").iterdir()] == ["m.safetensors"]
+    arguments[-1] = "whole.safetensors"
+    assert call(*arguments, cwd=folder).returncode == 0
+    whole = (folder / "whole.safetensors").read_bytes()
+    assert whole == (folder / "new/deep/m.safetensors").read_bytes()
 
 
 def test_data_shows_mnist(tmp_path):

@@ -436,8 +436,9 @@ def start(study, folder):
 
 
 def wait_for_epoch(process, number):
+    """Read on until the run of seed 0 has told of an epoch, whose checkpoint is then written."""
     for line in process.stderr:
-        if f"epoch {number:3d}/" in line or f"epoch {number}/" in line:
+        if line.startswith("a seed 0") and f"epoch {number:3d}/" in line:
             return
     raise AssertionError("the run ended too early")
 
@@ -455,7 +456,7 @@ def test_an_interrupted_study_goes_on_to_the_same_bits(data, tmp_path, how):
     assert (tmp_path / "broken" / "a" / "seed-0" / "checkpoint.safetensors").exists()
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert seconds < 1
+        assert seconds < 3  # 0.2 on a quiet machine
         assert "the same command goes on" in errors
         assert "Traceback" not in errors
     process = start(study, tmp_path / "broken")
@@ -463,7 +464,7 @@ def test_an_interrupted_study_goes_on_to_the_same_bits(data, tmp_path, how):
     assert process.returncode == 0, errors
     assert "Report:" in output
     record = json.loads((tmp_path / "broken" / "a" / "seed-0" / "run.json").read_text())
-    assert record["timings"]["resumed_from_epoch"] >= 19
+    assert record["timings"]["resumed_from_epoch"] >= 20
     whole = run_study(Study.from_file(study), tmp_path / "whole")
     assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "whole")
     resumed = StudyResult.load(tmp_path / "broken" / "results.json")

@@ -352,7 +352,7 @@ def test_another_thread_cancels_at_once():
     cancel.set()
     worker.join(60)
     [(_, ended)] = raised
-    assert ended - asked < 1  # a tenth on a quiet machine
+    assert ended - asked < 3  # a tenth on a quiet machine
 
 
 INTERRUPTED = """
@@ -391,7 +391,7 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path):
         *more, last = child.stdout.read().splitlines()
         took = time.perf_counter() - asked
         assert child.wait() == 130
-    assert took < 1
+    assert took < 3  # 0.2 on a quiet machine
     word, digest = last.split()
     assert word == "interrupted"
     network = model(units=(300, 300), side=28)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from inkproof.study import Study
 
 __all__ = ["app", "main"]
+
+_INTERRUPTED: Final = 130
 
 app = typer.Typer(
     add_completion=False,
@@ -181,7 +183,10 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(help="The model's file.")] = Path("model.safetensors"),
 ) -> None:
-    """Train one model of a study with one seed, and save it."""
+    """Train one model of a study with one seed, and save it.
+
+    A training that was interrupted goes on from the checkpoint beside the model's file.
+    """
     import dataclasses
 
     from inkproof.errors import UnknownNameError
@@ -196,9 +201,15 @@ def train(
     plan = dataclasses.replace(
         plan, seeds=(seed,), models=tuple(m for m in plan.models if m.name == name)
     )
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
     with StudyProgress() as progress:
-        trained, evaluation = train_one(plan, on_event=progress)
+        try:
+            trained, evaluation = train_one(plan, checkpoint=checkpoint, on_event=progress)
+        except KeyboardInterrupt:
+            progress.__exit__(None, None, None)
+            _interrupted(checkpoint)
     trained.save(out)
+    checkpoint.unlink(missing_ok=True)
     typer.echo(f"test accuracy {_percent(evaluation.accuracy)}, test loss {_loss(evaluation.loss)}")
     typer.echo(f"Model: {out}")
 
@@ -518,12 +529,12 @@ def _check_fits(
         )
 
 
-def _interrupted(folder: Path) -> NoReturn:
-    typer.echo(
-        f"inkproof: interrupted; finished epochs are kept in {folder}, the same command goes on",
-        err=True,
-    )
-    raise typer.Exit(130)
+def _interrupted(kept: Path) -> NoReturn:
+    from inkproof.errors import Cancelled
+
+    if not kept.exists():
+        raise Cancelled("interrupted")
+    raise Cancelled(f"interrupted; finished epochs are kept in {kept}, the same command goes on")
 
 
 def _usage(message: str) -> NoReturn:
@@ -533,13 +544,18 @@ def _usage(message: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from inkproof.errors import InkproofError
+    from inkproof.errors import Cancelled, InkproofError
 
     try:
         app(standalone_mode=True)
-    except KeyboardInterrupt:
-        typer.echo("inkproof: interrupted", err=True)
-        sys.exit(130)
+    except Cancelled as error:
+        typer.echo(f"inkproof: {error}", err=True)
+        sys.exit(_INTERRUPTED)
+    except SystemExit as end:
+        # What typer makes of Ctrl-C.
+        if end.code == _INTERRUPTED:
+            typer.echo("inkproof: interrupted", err=True)
+        raise
     except BrokenPipeError:
         # Whoever read the output has gone; so that Python does not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

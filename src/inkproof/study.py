@@ -246,9 +246,14 @@ def run_study(
 
 
 def train_one(
-    study: Study, *, on_event: Callable[[Event], None] | None = None
+    study: Study,
+    *,
+    checkpoint: Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
 ) -> tuple[Model, Evaluation]:
-    """Train the only model of a study with its only seed, and evaluate it; no file is written.
+    """Train the only model of a study with its only seed, and evaluate it.
+
+    No file is written but the checkpoint, if one is wanted, as for :func:`inkproof.train`.
 
     Raises
     ------
@@ -259,6 +264,8 @@ def train_one(
         raise ConfigurationError("train_one: expected a study of one model and one seed")
     dataset = load(study.data.source)
     (plan,) = _plan(study, dataset)
+    if checkpoint is not None:
+        _make_folder(checkpoint.parent)
     runner = _Runner(study, dataset, Path(), default_threads(), on_event)
     runner.tell(
         StudyStarted(
@@ -272,7 +279,7 @@ def train_one(
     runner.tell(RunStarted(run=plan.key))
     model, training, validation, config = runner.prepared(plan)
     begin = time.perf_counter()
-    runner.train(plan.key, model, training, validation, config, checkpoint=None)
+    runner.train(plan.key, model, training, validation, config, checkpoint=checkpoint)
     evaluation = evaluate(model, dataset.test)
     runner.tell(
         RunFinished(
