@@ -9,7 +9,9 @@
 //
 // Every sum is one chain of fused multiply-adds over its index in ascending order, whatever the
 // tiles, blocks and threads, so that the same numbers give the same bits. A product with a zero
-// factor leaves such a chain as it is: the sparse forms give the bits of the dense ones.
+// factor leaves such a chain as it is: the sparse forms give the bits of the dense ones, and what
+// is zero in a whole batch is left out. Hence the products take lists of rows: where each input's
+// row of a panel begins (input * PANEL).
 #pragma once
 
 #include "simd.hpp"
@@ -54,20 +56,23 @@ static inline void with_constant(int n, F&& f) {
 
 // --- y[unit][lane] = bias[unit] + sum over inputs of w[input][unit] x[input][lane] ---------------
 
+// x: the listed inputs only, one after the other.
 template <int U, int NV>
-static inline void forward_tile(const float* w, const float* x, float* y, int inputs) {
+static inline void forward_tile(const float* w, const std::uint32_t* rows, int count,
+                                const float* x, float* y) {
     V sum[U][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < U; ++i)
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j) sum[i][j] = load(y + i * BLOCK + j * VL);
-    for (int k = 0; k < inputs; ++k) {
+    for (int k = 0; k < count; ++k) {
+        const float* row = w + rows[k];
         V xs[NV];
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j) xs[j] = load(x + k * BLOCK + j * VL);
 #pragma GCC unroll 16
         for (int i = 0; i < U; ++i) {
-            const V ws = splat(w[k * PANEL + i]);
+            const V ws = splat(row[i]);
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) sum[i][j] += ws * xs[j];
         }
@@ -78,84 +83,84 @@ static inline void forward_tile(const float* w, const float* x, float* y, int in
         for (int j = 0; j < NV; ++j) store(y + i * BLOCK + j * VL, sum[i][j]);
 }
 
-// One panel's units on some vectors of one block: adds the inputs' share to y.
-static inline void forward_panel(const float* w, const float* x, float* y, int inputs, int units,
-                                 int first_vector, int vectors) {
+// One panel's units on some vectors of one block: adds the listed inputs' share to y.
+static inline void forward_panel(const float* w, const std::uint32_t* rows, int count,
+                                 const float* x, float* y, int units, int first_vector,
+                                 int vectors) {
     for (int v = first_vector; v < first_vector + vectors; v += TILE_VECTORS) {
         const int left = first_vector + vectors - v;
-        int unit = 0;
-        for (; unit + TILE <= units; unit += TILE) {
-            if (left >= TILE_VECTORS)
-                forward_tile<TILE, TILE_VECTORS>(w + unit, x + v * VL, y + unit * BLOCK + v * VL,
-                                                 inputs);
-            else
-                forward_tile<TILE, 1>(w + unit, x + v * VL, y + unit * BLOCK + v * VL, inputs);
-        }
-        if (unit < units)
-            with_constant<TILE>(units - unit, [&](auto rest) {
-                constexpr int R = decltype(rest)::value;
+        for (int unit = 0; unit < units; unit += TILE)
+            with_constant<TILE>(units - unit < TILE ? units - unit : TILE, [&](auto wanted) {
+                constexpr int U = decltype(wanted)::value;
+                float* at = y + unit * BLOCK + v * VL;
                 if (left >= TILE_VECTORS)
-                    forward_tile<R, TILE_VECTORS>(w + unit, x + v * VL,
-                                                  y + unit * BLOCK + v * VL, inputs);
+                    forward_tile<U, TILE_VECTORS>(w + unit, rows, count, x + v * VL, at);
                 else
-                    forward_tile<R, 1>(w + unit, x + v * VL, y + unit * BLOCK + v * VL, inputs);
+                    forward_tile<U, 1>(w + unit, rows, count, x + v * VL, at);
             });
     }
 }
 
 // --- d[input][lane] = sum over units of w[input][unit] e[unit][lane] -----------------------------
 
-// Adds the share of some panels to the gradient at TILE (or fewer) inputs.
+// Where a unit's weight lies in each input's row, and where its errors begin.
+struct UnitAt {
+    std::size_t weight;  // unit / PANEL * panel_stride + unit % PANEL
+    std::size_t error;   // unit * BLOCK
+};
+
+// Adds the share of the listed units to the gradient at the K inputs whose rows are listed.
 template <int K, int NV>
-static inline void backward_tile(const float* w, std::size_t panel_stride, const float* e, float* d,
-                                 int units, bool first) {
+static inline void backward_tile(const float* w, const std::uint32_t* rows, const UnitAt* units,
+                                 int count, const float* e, float* d, bool first) {
     V sum[K][NV];
+    const float* row[K];
 #pragma GCC unroll 16
-    for (int i = 0; i < K; ++i)
+    for (int i = 0; i < K; ++i) {
+        row[i] = w + rows[i];
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j)
-            sum[i][j] = first ? V{} : load(d + i * BLOCK + j * VL);
-    for (int u0 = 0; u0 < units; u0 += PANEL) {
-        const int here = units - u0 < PANEL ? units - u0 : PANEL;
-        for (int u = 0; u < here; ++u) {
-            V es[NV];
+            sum[i][j] = first ? V{} : load(d + rows[i] * (BLOCK / PANEL) + j * VL);
+    }
+    for (int u = 0; u < count; ++u) {
+        const std::size_t at = units[u].weight;
+        V es[NV];
 #pragma GCC unroll 16
-            for (int j = 0; j < NV; ++j) es[j] = load(e + (u0 + u) * BLOCK + j * VL);
+        for (int j = 0; j < NV; ++j) es[j] = load(e + units[u].error + j * VL);
 #pragma GCC unroll 16
-            for (int i = 0; i < K; ++i) {
-                const V ws = splat(w[i * PANEL + u]);
+        for (int i = 0; i < K; ++i) {
+            const V ws = splat(row[i][at]);
 #pragma GCC unroll 16
-                for (int j = 0; j < NV; ++j) sum[i][j] += ws * es[j];
-            }
+            for (int j = 0; j < NV; ++j) sum[i][j] += ws * es[j];
         }
-        w += panel_stride;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) store(d + i * BLOCK + j * VL, sum[i][j]);
+        for (int j = 0; j < NV; ++j) store(d + rows[i] * (BLOCK / PANEL) + j * VL, sum[i][j]);
 }
 
-static inline void backward_rows(const float* w, std::size_t panel_stride, const float* e, float* d,
-                                 int rows, int units, int vectors, bool first) {
-    for (int k = 0; k < rows; k += TILE)
-        with_constant<TILE>(rows - k < TILE ? rows - k : TILE, [&](auto count) {
+static inline void backward_rows(const float* w, const std::uint32_t* rows, int row_count,
+                                 const UnitAt* units, int unit_count, const float* e, float* d,
+                                 int vectors, bool first) {
+    for (int k = 0; k < row_count; k += TILE)
+        with_constant<TILE>(row_count - k < TILE ? row_count - k : TILE, [&](auto count) {
             constexpr int K = decltype(count)::value;
             int v = 0;
             for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
-                backward_tile<K, TILE_VECTORS>(w + k * PANEL, panel_stride, e + v * VL,
-                                               d + k * BLOCK + v * VL, units, first);
+                backward_tile<K, TILE_VECTORS>(w, rows + k, units, unit_count, e + v * VL,
+                                               d + v * VL, first);
             for (; v < vectors; ++v)
-                backward_tile<K, 1>(w + k * PANEL, panel_stride, e + v * VL,
-                                    d + k * BLOCK + v * VL, units, first);
+                backward_tile<K, 1>(w, rows + k, units, unit_count, e + v * VL, d + v * VL, first);
         });
 }
 
 // --- g[input][unit] = sum over lanes of x[input][lane] t[lane][unit];  w += scale g --------------
 
-// x: inputs from the first of K; t: from the first of P panels' units; w: one pointer a panel.
+// x: K listed inputs, one after the other; t: from the first of P panels' units.
 template <int K, int P>
-static inline void update_tile(float* w, std::size_t panel_stride, const float* x,
+static inline void update_tile(float* w, std::size_t panel_stride, const std::uint32_t* rows,
+                               const float* x,
                                std::size_t block_stride, const float* t, std::size_t t_stride,
                                int lanes, float scale) {
     V sum[K][P * VP];
@@ -185,7 +190,7 @@ static inline void update_tile(float* w, std::size_t panel_stride, const float* 
         for (int i = 0; i < K; ++i)
 #pragma GCC unroll 16
             for (int j = 0; j < VP; ++j) {
-                float* at = w + p * panel_stride + i * PANEL + j * VL;
+                float* at = w + p * panel_stride + rows[i] + j * VL;
                 store(at, load(at) + sum[i][p * VP + j] * scale);
             }
 }
@@ -198,23 +203,23 @@ constexpr int UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
 constexpr int UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
 #endif
 
-static inline void update_panels(float* w, std::size_t panel_stride, int panels, const float* x,
-                                 std::size_t block_stride, int inputs, const float* t,
-                                 std::size_t t_stride, int lanes, float scale) {
-    for (int k = 0; k < inputs; k += UPDATE_INPUTS) {
-        const int rows = inputs - k < UPDATE_INPUTS ? inputs - k : UPDATE_INPUTS;
-        with_constant<UPDATE_INPUTS>(rows, [&](auto count) {
-            constexpr int K = decltype(count)::value;
-            int p = 0;
-            for (; p + UPDATE_PANELS <= panels; p += UPDATE_PANELS)
-                update_tile<K, UPDATE_PANELS>(w + p * panel_stride + k * PANEL, panel_stride,
-                                              x + k * BLOCK, block_stride, t + p * PANEL, t_stride,
-                                              lanes, scale);
-            for (; p < panels; ++p)
-                update_tile<K, 1>(w + p * panel_stride + k * PANEL, panel_stride, x + k * BLOCK,
-                                  block_stride, t + p * PANEL, t_stride, lanes, scale);
-        });
-    }
+static inline void update_panels(float* w, std::size_t panel_stride, int panels,
+                                 const std::uint32_t* rows, int count, const float* x,
+                                 std::size_t block_stride, const float* t, std::size_t t_stride,
+                                 int lanes, float scale) {
+    for (int k = 0; k < count; k += UPDATE_INPUTS)
+        with_constant<UPDATE_INPUTS>(
+            count - k < UPDATE_INPUTS ? count - k : UPDATE_INPUTS, [&](auto wanted) {
+                constexpr int K = decltype(wanted)::value;
+                int p = 0;
+                for (; p + UPDATE_PANELS <= panels; p += UPDATE_PANELS)
+                    update_tile<K, UPDATE_PANELS>(w + p * panel_stride, panel_stride, rows + k,
+                                                  x + k * BLOCK, block_stride, t + p * PANEL,
+                                                  t_stride, lanes, scale);
+                for (; p < panels; ++p)
+                    update_tile<K, 1>(w + p * panel_stride, panel_stride, rows + k, x + k * BLOCK,
+                                      block_stride, t + p * PANEL, t_stride, lanes, scale);
+            });
 }
 
 // --- The same two products where most inputs are zero --------------------------------------------

@@ -17,6 +17,17 @@ constexpr float WORST_LOSS = 16.118095f;  // -ln(1e-7): Keras clips probabilitie
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
+// Where in an operand's list some inputs are.
+Range listed(const Operand& operand, Range inputs) {
+    const auto* end = operand.rows + operand.count;
+    const auto find = [&](int input) {
+        return static_cast<int>(
+            std::lower_bound(operand.rows, end, static_cast<std::uint32_t>(input * PANEL)) -
+            operand.rows);
+    };
+    return {find(inputs.begin), find(inputs.end)};
+}
+
 // Finds each lane's greatest output and its class, the first of equals.
 inline void find_likeliest(const float* z, int units, V& greatest, VI& where) {
     greatest = load(z);
@@ -44,6 +55,7 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads)
         layer.spec = specs[i];
         layer.panels = (specs[i].units + PANEL - 1) / PANEL;
         layer.padded = layer.panels * PANEL;
+        layer.lane_stride = static_cast<std::size_t>(layer.panels | 1) * PANEL;
         layer.panel_stride = static_cast<std::size_t>(specs[i].inputs) * PANEL;
         const bool last = i + 1 == specs.size();
         layer.wide = layer.panels >= threads && !(last && specs[i].units <= NARROW_UNITS);
@@ -54,6 +66,10 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads)
     }
     last_in_shares_ = layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
     input_parts_ = Data::parts(specs.front().inputs);
+    const int inputs = specs.front().inputs;
+    all_inputs_ = Buffer<std::uint32_t>(static_cast<std::size_t>(inputs));
+    for (int k = 0; k < inputs; ++k)
+        all_inputs_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(k * PANEL);
 }
 
 void Network::set_weights(int index, const float* kernel, const float* bias) {
@@ -91,26 +107,39 @@ void Network::get_gradients(int index, float* kernel, float* bias) const {
     from_panels(layer, layer.weight_sums.get(), layer.bias_sums.get(), kernel, bias);
 }
 
-Batch Network::make_batch(int lanes, int copies) const {
+Batch Network::make_batch(int lanes, int copies, int members) const {
     Batch batch;
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
     for (int i = 0; i < copies; ++i)
         batch.inputs.emplace_back(layers_.front().spec.inputs, lanes);
-    for (const Layer& layer : layers_)
+    for (const Layer& layer : layers_) {
         batch.outputs.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
+        Buffer<std::uint16_t> alive(static_cast<std::size_t>(layer.panels));
+        for (int p = 0; p < layer.panels; ++p) alive[static_cast<std::size_t>(p)] = 0xffff;
+        batch.alive.push_back(std::move(alive));
+    }
+    for (int member = 0; member < members; ++member) {
+        std::vector<Rows> rows(layers_.size());
+        for (std::size_t i = 1; i < layers_.size(); ++i) {
+            const auto inputs = static_cast<std::size_t>(layers_[i - 1].padded);
+            rows[i].offsets = Buffer<std::uint32_t>(inputs);
+            rows[i].x = Buffer<float>(blocks * inputs * BLOCK);
+        }
+        batch.rows.push_back(std::move(rows));
+    }
     return batch;
 }
 
 void Network::reserve_training(int lanes) {
     if (lanes <= capacity_) return;
     const int copies = threads() <= OWN_INPUTS ? threads() : 1;
-    for (Batch& batch : batches_) batch = make_batch(lanes, copies);
+    for (Batch& batch : batches_) batch = make_batch(lanes, copies, threads());
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
     errors_.clear();
     transposed_.clear();
     for (const Layer& layer : layers_) {
         errors_.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
-        transposed_.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
+        transposed_.emplace_back(blocks * BLOCK * layer.lane_stride);
     }
     for (auto& share : output_shares_)
         share = Buffer<float>(blocks * static_cast<std::size_t>(layers_.back().padded * BLOCK));
@@ -120,9 +149,45 @@ void Network::reserve_training(int lanes) {
         share = Buffer<float>(blocks * static_cast<std::size_t>(widest * BLOCK));
     losses_ = Buffer<float>(blocks * BLOCK);
     hits_ = Buffer<std::int32_t>(blocks * BLOCK);
-    for (Scratch& scratch : scratch_)
+    for (Scratch& scratch : scratch_) {
         scratch.transposed = Buffer<float>(blocks * BLOCK * SPARSE_PANELS * PANEL);
+        scratch.units = Buffer<UnitAt>(static_cast<std::size_t>(widest));
+    }
     capacity_ = static_cast<int>(blocks) * BLOCK;
+}
+
+// Lists which of a layer's inputs are not zero in the whole batch, and moves those together.
+void Network::list_rows(int index, Batch& batch, int member) const {
+    const auto below_at = static_cast<std::size_t>(index - 1);
+    const Layer& below = layers_[below_at];
+    Rows& rows = batch.rows[static_cast<std::size_t>(member)][static_cast<std::size_t>(index)];
+    const auto stride = static_cast<std::size_t>(below.padded * BLOCK);
+    const float* from = batch.outputs[below_at].get();
+    int count = 0;
+    for (int p = 0; p < below.panels; ++p)
+        for (unsigned mask = batch.alive[below_at][static_cast<std::size_t>(p)]; mask != 0;
+             mask &= mask - 1) {
+            const int k = p * PANEL + __builtin_ctz(mask);
+            if (k >= below.spec.units) break;
+            rows.offsets[static_cast<std::size_t>(count)] = static_cast<std::uint32_t>(k * PANEL);
+            for (std::size_t block = 0; block < static_cast<std::size_t>(batch.blocks); ++block)
+                for (int i = 0; i < BLOCK; i += VL)
+                    store(rows.x.get() + block * stride + count * BLOCK + i,
+                          load(from + block * stride + k * BLOCK + i));
+            ++count;
+        }
+    rows.count = count;
+}
+
+Operand Network::operand(int index, const Batch& batch, int member) const {
+    if (index == 0) {
+        const Inputs& in = batch.inputs_of(member);
+        return {all_inputs_.get(), layers_.front().spec.inputs, in.x.get(), in.block_stride};
+    }
+    const auto at = static_cast<std::size_t>(index);
+    const Rows& rows = batch.rows[static_cast<std::size_t>(member)][at];
+    return {rows.offsets.get(), rows.count, rows.x.get(),
+            static_cast<std::size_t>(layers_[at - 1].padded * BLOCK)};
 }
 
 // Computes one layer's outputs for some of its panels and some vectors of lanes.
@@ -132,12 +197,7 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
     const bool is_input = index == 0;
     const int inputs = layer.spec.inputs, units = layer.spec.units;
     const Inputs& in = batch.inputs_of(member);
-    const float* x = is_input ? in.x.get()
-                              : batch.outputs[static_cast<std::size_t>(index - 1)].get();
-    const std::size_t x_stride =
-        is_input ? in.block_stride
-                 : static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded) *
-                       BLOCK;
+    const Operand from = operand(index, batch, member);
     float* y = batch.outputs[static_cast<std::size_t>(index)].get();
     const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
     // Whole blocks, each with the vectors of it that are wanted.
@@ -184,26 +244,39 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
                         store(y + block * y_stride + (group * PANEL + u) * BLOCK + v * VL,
                               splat(bias[u]));
             });
-            for (int k = 0; k < inputs; k += INPUTS_AT_ONCE)
+            for (int k = 0; k < from.count; k += INPUTS_AT_ONCE)
                 for (int p = 0; p < group_panels; ++p) {
                     const int first_unit = (group + p) * PANEL;
                     each_block([&](std::size_t block, int first, int count) {
-                        forward_panel(w + p * layer.panel_stride + k * PANEL,
-                                      x + block * x_stride + k * BLOCK,
+                        forward_panel(w + p * layer.panel_stride, from.rows + k,
+                                      std::min(INPUTS_AT_ONCE, from.count - k),
+                                      from.x + block * from.block_stride + k * BLOCK,
                                       y + block * y_stride + first_unit * BLOCK,
-                                      std::min(INPUTS_AT_ONCE, inputs - k),
                                       std::min(PANEL, units - first_unit), first, count);
                     });
                 }
         }
-        if (layer.spec.activation == Activation::relu)
+        for (int p = group; p < group + group_panels; ++p) {
+            unsigned alive = 0;
             each_block([&](std::size_t block, int first, int count) {
-                for (int u = group * PANEL; u < (group + group_panels) * PANEL; ++u)
-                    for (int v = first; v < first + count; ++v) {
-                        float* at = y + block * y_stride + u * BLOCK + v * VL;
-                        store(at, relu(load(at)));
+                float* at = y + block * y_stride + p * PANEL * BLOCK + first * VL;
+                for (int u = 0; u < PANEL; ++u, at += BLOCK) {
+                    VI filled{};
+                    for (int v = 0; v < count; ++v) {
+                        V value = load(at + v * VL);
+                        if (layer.spec.activation == Activation::relu) value = relu(value);
+                        store(at + v * VL, value);
+                        filled |= value != V{};
                     }
+                    alive |= static_cast<unsigned>(any(filled)) << u;
+                }
             });
+            // Otherwise all count: of a layer that is split by lanes no thread knows, and a linear
+            // unit hands on errors whatever its output.
+            if (layer.spec.activation == Activation::relu && (layer.wide || threads() == 1))
+                batch.alive[static_cast<std::size_t>(index)][static_cast<std::size_t>(p)] =
+                    static_cast<std::uint16_t>(alive);
+        }
     }
 }
 
@@ -211,15 +284,14 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
 // those that the same thread has computed, for the member's lanes.
 void Network::forward_shares(const Batch& batch, int member) {
     const Layer& layer = layers_.back();
-    const std::size_t at = layers_.size() - 2;
-    const auto x_stride = static_cast<std::size_t>(layers_[at].padded * BLOCK);
+    const Operand from = operand(static_cast<int>(layers_.size()) - 1, batch, member);
     const auto y_stride = static_cast<std::size_t>(layer.padded * BLOCK);
     const bool by_half = threads() % 2 == 0;
     const int sharers = by_half ? threads() / 2 : threads();
     const Range vectors = share((batch.lanes + VL - 1) / VL, 1, member % sharers, sharers);
     for (int half = 0; half < 2; ++half) {
         if (by_half && half != member / sharers) continue;
-        const Range mine = share(layer.spec.inputs, PANEL, half, 2);
+        const Range mine = listed(from, share(layer.spec.inputs, PANEL, half, 2));
         for (int v = vectors.begin; v < vectors.end;) {
             const auto block = static_cast<std::size_t>(v / VB);
             const int first = v % VB, count = std::min(VB - first, vectors.end - v);
@@ -230,9 +302,10 @@ void Network::forward_shares(const Batch& batch, int member) {
                     store(y + u * BLOCK + j * VL, half == 0 ? splat(bias) : V{});
                 }
             for (int p = 0; p < layer.panels; ++p)
-                forward_panel(layer.weights.get() + p * layer.panel_stride + mine.begin * PANEL,
-                              batch.outputs[at].get() + block * x_stride + mine.begin * BLOCK,
-                              y + p * PANEL * BLOCK, mine.end - mine.begin,
+                forward_panel(layer.weights.get() + p * layer.panel_stride,
+                              from.rows + mine.begin, mine.end - mine.begin,
+                              from.x + block * from.block_stride + mine.begin * BLOCK,
+                              y + p * PANEL * BLOCK,
                               std::min(PANEL, layer.spec.units - p * PANEL), first, count);
             v += count;
         }
@@ -289,8 +362,8 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
             hits_[static_cast<std::size_t>(lane)] = where[i] == target[i];
         }
         to_lanes(errors_.back().get() + at,
-                 transposed_.back().get() + static_cast<std::size_t>(v * VL * layer.padded),
-                 static_cast<std::size_t>(layer.padded), layer.padded, 1);
+                 transposed_.back().get() + static_cast<std::size_t>(v * VL) * layer.lane_stride,
+                 layer.lane_stride, layer.padded, 1);
     }
 }
 
@@ -298,20 +371,20 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
 // sum of the shares of two fixed halves of the layer's units. Each thread works out the share of
 // the units that it owns, so that no thread reads weights that another one writes: moving those
 // between the cores costs more than all the sums.
-void Network::backward_shares(int index, const Batch& batch, int member) {
+void Network::backward_shares(int index, const Batch& batch, int member, Scratch& scratch) {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool halved = by_half(layer);
     const int sharers = halved ? threads() / 2 : threads();
     const Range mine = share(round_up(layer.spec.inputs, PANEL), PANEL, member % sharers, sharers);
-    const int rows = std::min(mine.end, layer.spec.inputs) - mine.begin;
-    if (rows <= 0) return;
+    const Operand below = operand(index, batch, member);
+    const Range rows = listed(below, mine);
     const auto below_stride =
         static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded * BLOCK);
     for (int half = 0; half < layer.halves; ++half) {
         if (halved && half != member / sharers) continue;
         const Range panels = share(layer.panels, 1, half, layer.halves);
-        const int first_unit = panels.begin * PANEL;
-        const int units = std::min(panels.end * PANEL, layer.spec.units) - first_unit;
+        const UnitAt* units = scratch.units.get();
+        const int count = list_units(index, batch, member, panels, scratch.units.get());
         for (int block = 0; block < batch.blocks; ++block) {
             const auto b = static_cast<std::size_t>(block);
             const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
@@ -320,15 +393,32 @@ void Network::backward_shares(int index, const Batch& batch, int member) {
             const bool in_place = !halved && half == 0;
             const Buffer<float>& into =
                 in_place ? errors_[static_cast<std::size_t>(index - 1)] : shares_[half];
-            float* d = into.get() + b * below_stride + mine.begin * BLOCK;
-            for (int u = 0; u < units; u += INPUTS_AT_ONCE)
-                backward_rows(layer.weights.get() +
-                                  (first_unit + u) / PANEL * layer.panel_stride +
-                                  mine.begin * PANEL,
-                              layer.panel_stride, e + (first_unit + u) * BLOCK, d, rows,
-                              std::min(INPUTS_AT_ONCE, units - u), vectors, u == 0);
+            for (int u = 0; u == 0 || u < count; u += INPUTS_AT_ONCE)
+                backward_rows(layer.weights.get(), below.rows + rows.begin, rows.end - rows.begin,
+                              units + u, std::min(INPUTS_AT_ONCE, count - u), e,
+                              into.get() + b * below_stride, vectors, u == 0);
         }
     }
+}
+
+// Lists the units in some panels whose errors are not zero in the whole batch.
+int Network::list_units(int index, const Batch& batch, int member, Range panels,
+                        UnitAt* list) const {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const auto at = [&](std::size_t unit) {
+        return UnitAt{unit / PANEL * layer.panel_stride + unit % PANEL, unit * BLOCK};
+    };
+    int count = 0;
+    if (static_cast<std::size_t>(index) + 1 < layers_.size()) {
+        const Operand above = operand(index + 1, batch, member);
+        const Range here = listed(above, {panels.begin * PANEL, panels.end * PANEL});
+        for (int i = here.begin; i < here.end; ++i) list[count++] = at(above.rows[i] / PANEL);
+    } else {
+        const int end = std::min(panels.end * PANEL, layer.spec.units);
+        for (int unit = panels.begin * PANEL; unit < end; ++unit)
+            list[count++] = at(static_cast<std::size_t>(unit));
+    }
+    return count;
 }
 
 // Adds up the shares, and takes the gradient through the activation of the layer below.
@@ -353,8 +443,9 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
             if (layer.halves == 2) sum += load(other + i);
             store(d + i, is_relu ? (load(a + i) > V{} ? sum : V{}) : sum);
         }
-        to_lanes(d, transposed_[below_at].get() + at + mine.begin,
-                 static_cast<std::size_t>(below.padded), round_up(rows, PANEL), VB);
+        float* t = transposed_[below_at].get() +
+                   static_cast<std::size_t>(block * BLOCK) * below.lane_stride + mine.begin;
+        to_lanes(d, t, below.lane_stride, round_up(rows, PANEL), VB);
     }
 }
 
@@ -364,14 +455,9 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
     const Inputs& in = batch.inputs_of(member);
-    const float* x = is_input ? in.x.get()
-                              : batch.outputs[static_cast<std::size_t>(index - 1)].get();
-    const std::size_t x_stride =
-        is_input ? in.block_stride
-                 : static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded) *
-                       BLOCK;
+    const Operand from = operand(index, batch, member);
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
-    const auto t_stride = static_cast<std::size_t>(layer.padded);
+    const std::size_t t_stride = layer.lane_stride;
     if (is_input && sparse) {
         for (int group = panels.begin; group < panels.end; group += SPARSE_UPDATE_PANELS)
             with_constant<SPARSE_UPDATE_PANELS>(
@@ -384,17 +470,18 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
                         if (any == 0) continue;
                         sparse_update<decltype(count)::value>(
                             weights + group * layer.panel_stride + k * PANEL, layer.panel_stride,
-                            masks, static_cast<std::size_t>(layer.spec.inputs), x + k * BLOCK,
-                            x_stride, t + group * PANEL, t_stride, batch.blocks, scale);
+                            masks, static_cast<std::size_t>(layer.spec.inputs),
+                            from.x + k * BLOCK, from.block_stride, t + group * PANEL, t_stride, batch.blocks, scale);
                     }
                 });
     } else {
+        const Range mine = listed(from, inputs);
         for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
-            for (int k = inputs.begin; k < inputs.end; k += INPUTS_AT_ONCE)
-                update_panels(weights + group * layer.panel_stride + k * PANEL, layer.panel_stride,
-                              std::min(UPDATE_PANELS, panels.end - group), x + k * BLOCK, x_stride,
-                              std::min(INPUTS_AT_ONCE, inputs.end - k), t + group * PANEL,
-                              t_stride, batch.lanes, scale);
+            for (int k = mine.begin; k < mine.end; k += INPUTS_AT_ONCE)
+                update_panels(weights + group * layer.panel_stride, layer.panel_stride,
+                              std::min(UPDATE_PANELS, panels.end - group), from.rows + k,
+                              std::min(INPUTS_AT_ONCE, mine.end - k), from.x + k * BLOCK,
+                              from.block_stride, t + group * PANEL, t_stride, batch.lanes, scale);
     }
     if (inputs.begin == 0 && inputs.end > 0)
         for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
@@ -511,6 +598,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
                 const Range panels = my_panels(layer, member);
+                if (i > 0) list_rows(i, batch, member);
                 if (layer.wide) {
                     for (int p = panels.begin; p < panels.end; p += PANELS_IN_CACHE) {
                         const Range some{p, std::min(p + PANELS_IN_CACHE, panels.end)};
@@ -547,7 +635,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 totals.steps += next == batch_end(first);
             }
             for (int i = last; i >= 1; --i) {
-                backward_shares(i, batch, member);
+                backward_shares(i, batch, member, scratch);
                 if (by_half(layers_[static_cast<std::size_t>(i)])) team_.barrier();
                 backward_sum(i, batch, member);
                 team_.barrier();
@@ -624,7 +712,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
     const int lanes = static_cast<int>(std::min<std::int64_t>(
         INFERENCE_LANES, (per_thread + BLOCK - 1) / BLOCK * BLOCK));
     if (inference_.empty())
-        for (int i = 0; i < threads(); ++i) inference_.push_back(make_batch(INFERENCE_LANES, 1));
+        for (int i = 0; i < threads(); ++i) inference_.push_back(make_batch(INFERENCE_LANES, 1, 1));
     reserve_training(INFERENCE_LANES);  // for the threads' scratch
     const auto rows = static_cast<std::size_t>(labels ? count : 0);
     Buffer<float> losses(rows);
@@ -640,9 +728,11 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             batch.lanes = static_cast<int>(std::min<std::int64_t>(lanes, count - first));
             batch.blocks = (batch.lanes + BLOCK - 1) / BLOCK;
             data.gather(batch.inputs[0], nullptr, first, batch.lanes, count, {0, input_parts_});
-            for (std::size_t i = 0; i < layers_.size(); ++i)
+            for (std::size_t i = 0; i < layers_.size(); ++i) {
+                if (i > 0) list_rows(static_cast<int>(i), batch, 0);
                 forward(static_cast<int>(i), batch, data.sparse(), 0, {0, layers_[i].panels},
                         all_vectors(batch), scratch_[static_cast<std::size_t>(member)]);
+            }
             softmax(batch, labels, first, probabilities, losses.get(), hits.get());
             const auto now = std::chrono::steady_clock::now();
             if (member == 0 && poll && now - asked > std::chrono::milliseconds(50)) {

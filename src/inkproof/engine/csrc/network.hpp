@@ -23,10 +23,19 @@ struct Layer {
     LayerSpec spec;
     int panels, padded;  // padded: panels * PANEL
     std::size_t panel_stride;
+    std::size_t lane_stride;  // of the transposed errors: an odd number of cache lines, so that
+                              // one unit's errors of all lanes spread over the cache's sets
     bool wide;  // split over the threads by panels, or else by lanes (forward) and inputs (update)
     int halves;  // into which its units fall for the gradient of its inputs
     Buffer<float> weights, biases;
     Buffer<float> weight_sums, bias_sums;  // gradients, where they are needed by themselves
+};
+
+// The inputs of a layer that are not zero in the whole batch, one after the other.
+struct Rows {
+    Buffer<std::uint32_t> offsets;  // input * PANEL
+    int count = 0;
+    Buffer<float> x;  // [block][listed input][lane]
 };
 
 // One batch (or a part of one) on its way through the network.
@@ -34,10 +43,20 @@ struct Batch {
     int lanes = 0, blocks = 0;
     std::vector<Inputs> inputs;          // one for each thread, or one for all
     std::vector<Buffer<float>> outputs;  // of each layer, [block][unit][lane]
+    std::vector<Buffer<std::uint16_t>> alive;  // of each layer, [panel]: units that are not zero
+    std::vector<std::vector<Rows>> rows;       // [thread][layer], of all but the first
 
     const Inputs& inputs_of(int member) const {
         return inputs[static_cast<std::size_t>(member) % inputs.size()];
     }
+};
+
+// What a product of a layer reads.
+struct Operand {
+    const std::uint32_t* rows;
+    int count;
+    const float* x;
+    std::size_t block_stride;
 };
 
 struct Totals {
@@ -76,6 +95,7 @@ public:
 private:
     struct Scratch {  // of one thread
         Buffer<float> transposed;
+        Buffer<UnitAt> units;
     };
 
     // What a pass of training does with the gradients.
@@ -85,16 +105,19 @@ private:
                 const std::int64_t* order, std::int64_t count, int batch_size,
                 float learning_rate, const std::function<bool(std::int64_t)>& poll);
 
-    Batch make_batch(int lanes, int copies) const;
+    Batch make_batch(int lanes, int copies, int members) const;
     void reserve_training(int lanes);
     void clear_sums();
 
+    void list_rows(int layer, Batch& batch, int member) const;
+    Operand operand(int layer, const Batch& batch, int member) const;
     void forward(int layer, Batch& batch, bool sparse, int member, Range panels, Range vectors,
                  Scratch& scratch) const;
     void forward_shares(const Batch& batch, int member);
     void softmax_errors(const Batch& batch, const std::int64_t* labels, const std::int64_t* rows,
                         std::int64_t first, float share_of_mean, Range vectors);
-    void backward_shares(int layer, const Batch& batch, int member);
+    void backward_shares(int layer, const Batch& batch, int member, Scratch& scratch);
+    int list_units(int layer, const Batch& batch, int member, Range panels, UnitAt* list) const;
     void backward_sum(int layer, const Batch& batch, int member);
     void update(int layer, const Batch& batch, bool sparse, int member, Range panels,
                 Range inputs, float* weights, float* biases, float scale) const;
@@ -110,6 +133,7 @@ private:
     std::vector<Layer> layers_;
     mutable Team team_;
     int input_parts_;
+    Buffer<std::uint32_t> all_inputs_;  // the first layer's, as its Rows would list them
     std::vector<Scratch> scratch_;
     int capacity_ = 0;
     Batch batches_[2];

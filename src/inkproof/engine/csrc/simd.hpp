@@ -34,6 +34,17 @@ static inline V splat(float s) { return s - V{}; }
 // What is not a number stays so, that a training which has gone wrong is noticed.
 static inline V relu(V a) { return a < V{} ? V{} : a; }
 
+// Whether any comparison of a vector's numbers came out true.
+static inline bool any(VI comparisons) {
+#if INKPROOF_VL == 16
+    return _mm512_movepi32_mask(reinterpret_cast<__m512i>(comparisons)) != 0;
+#elif INKPROOF_VL == 8
+    return _mm256_movemask_ps(reinterpret_cast<__m256>(comparisons)) != 0;
+#else
+    return (comparisons[0] | comparisons[1] | comparisons[2] | comparisons[3]) != 0;
+#endif
+}
+
 // Interleaves the lower (or upper) halves of two vectors: a0 b0 a1 b1 ...
 static inline void interleave(V a, V b, V& low, V& high) {
 #if INKPROOF_VL == 16
