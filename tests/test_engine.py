@@ -264,6 +264,32 @@ def test_skipping_zero_inputs_changes_no_bit(isa, dtype):
     assert_same_bits(skipped, multiplied)
 
 
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+@pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("isa", VARIANTS)
+def test_units_that_are_zero_in_the_whole_batch(isa, threads, share, activation):
+    rng = np.random.default_rng(4)
+    sizes = [20, 150, 140, 150, 10]
+    weights = random_weights(sizes, rng)
+    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        dead = rng.random(bias.shape) < share
+        kernel[:, dead] = 0
+        bias[dead] = 0
+    x = rng.uniform(-1, 1, (48, 20)).astype(np.float32)
+    labels = rng.integers(0, 10, 48)
+    net = network(sizes, threads=threads, isa=isa, activation=activation)
+    net.set_weights(weights)
+    net.gradients(net.prepare(x + 1), labels)  # leaves errors behind
+    expected, _, _ = Reference(weights, activation).gradients(x, labels)
+    assert_close(net.gradients(net.prepare(x), labels), expected)
+    net.train(net.prepare(x), labels, np.arange(48), batch_size=16, learning_rate=0.1)
+    reference = Reference(weights, activation)
+    for first in range(0, 48, 16):
+        reference.descend(x[first : first + 16], labels[first : first + 16], 0.1)
+    assert_close(net.weights(), reference.weights)
+
+
 @pytest.mark.parametrize("isa", VARIANTS)
 @pytest.mark.parametrize("rows", [1, 2, 31, 127, 128, 129, 300])
 @pytest.mark.parametrize("threads", [1, 2, 3])
