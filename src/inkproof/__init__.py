@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from inkproof.evaluation import Evaluation, evaluate
     from inkproof.findings import Finding
     from inkproof.history import History
-    from inkproof.layers import Activation, Dense, Flatten
+    from inkproof.layers import (
+        Activation,
+        AveragePool2D,
+        BatchNormalization,
+        Conv2D,
+        Dense,
+        Dropout,
+        Flatten,
+        GlobalAveragePool2D,
+        MaxPool2D,
+        Residual,
+    )
     from inkproof.model import Model
     from inkproof.preprocessing import Preprocessing
     from inkproof.report import write_report
@@ -41,25 +52,32 @@ if TYPE_CHECKING:
 __all__ = [
     "SGD",
     "Activation",
+    "AveragePool2D",
+    "BatchNormalization",
     "Cancelled",
     "Comparison",
     "ConfigurationError",
+    "Conv2D",
     "DataError",
     "Dataset",
     "Dense",
+    "Dropout",
     "Epoch",
     "Estimate",
     "Evaluation",
     "FileFormatError",
     "Finding",
     "Flatten",
+    "GlobalAveragePool2D",
     "History",
     "InkproofError",
+    "MaxPool2D",
     "MissingExtraError",
     "Model",
     "ModelError",
     "Preprocessing",
     "Progress",
+    "Residual",
     "Run",
     "Split",
     "StorageError",
@@ -100,7 +118,18 @@ _MODULES: Final = {
     "evaluation": ("Evaluation", "evaluate"),
     "findings": ("Finding",),
     "history": ("History",),
-    "layers": ("Activation", "Dense", "Flatten"),
+    "layers": (
+        "Activation",
+        "AveragePool2D",
+        "BatchNormalization",
+        "Conv2D",
+        "Dense",
+        "Dropout",
+        "Flatten",
+        "GlobalAveragePool2D",
+        "MaxPool2D",
+        "Residual",
+    ),
     "model": ("Model",),
     "preprocessing": ("Preprocessing",),
     "report": ("write_report",),
