@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "augment_module.hpp"
 #include "network.hpp"
 
 namespace nb = nanobind;
@@ -82,6 +83,7 @@ nb::tuple as_tuple(const Totals& totals) {
 }  // namespace
 
 NB_MODULE(INKPROOF_MODULE, m) {
+    bind_augment(m);
     nb::class_<Data>(m, "Data")
         .def("__init__",
              [](Data* self, const nb::object& inputs, float scale, float offset) {
