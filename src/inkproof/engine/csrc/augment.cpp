@@ -12,7 +12,6 @@ namespace inkproof {
 namespace {
 
 constexpr int BORDER = 3;  // one column or row of fill before the image, two behind it
-constexpr double PI = 3.14159265358979323846;
 
 // The numbers' places among an image's draws. Places are never reused.
 enum Place : std::uint32_t { first_draws = 0, second_draws = 1, elastic_draws = 2 };
@@ -64,6 +63,52 @@ inline V bilinear(const float* plane, int stride, const std::int32_t* places, V 
     return left + fx * (right - left);
 }
 
+// The functions below are written out, since the C library's differ between its versions, and
+// between processors that run the same variant.
+
+// ln a for a from (0, 1], no denormal, to about one unit in the last place: a = 2^e m with m in
+// [sqrt(1/2), sqrt(2)), and ln m = 2 artanh((m - 1) / (m + 1)), |.| < 0.172, from its series, whose
+// remainder is below 1e-9.
+inline V natural_log(V a) {
+    VI bits;
+    std::memcpy(&bits, &a, sizeof bits);
+    // Taking sqrt(1/2)'s bits away makes the exponent's field that of a / sqrt(1/2).
+    const VI e = (bits - 0x3f3504f3) >> 23;
+    bits -= e << 23;
+    V m;
+    std::memcpy(&m, &bits, sizeof m);
+    const V s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
+    V p = splat(2.0f / 9);
+    p = p * s2 + 2.0f / 7;
+    p = p * s2 + 2.0f / 5;
+    p = p * s2 + 2.0f / 3;
+    p = p * s2 + 2.0f;
+    return __builtin_convertvector(e, V) * 0.693147180559945f + p * s;
+}
+
+// Sine and cosine of so many whole turns, |turns| <= 1: from their Taylor polynomials within an
+// eighth of a turn, whose remainders are below 3e-9.
+inline void sine_cosine(V turns, V& sine, V& cosine) {
+    const V quarters = turns * 4.0f;
+    const VI n = __builtin_convertvector(quarters + 8.5f, VI) - 8;  // the nearest
+    const V a = (quarters - __builtin_convertvector(n, V)) * 1.57079632679489662f, a2 = a * a;
+    V s = splat(1.0f / 362880);
+    s = s * a2 - 1.0f / 5040;
+    s = s * a2 + 1.0f / 120;
+    s = s * a2 - 1.0f / 6;
+    s = a + a * a2 * s;
+    V c = splat(-1.0f / 3628800);
+    c = c * a2 + 1.0f / 40320;
+    c = c * a2 - 1.0f / 720;
+    c = c * a2 + 1.0f / 24;
+    c = c * a2 - 0.5f;
+    c = c * a2 + 1.0f;
+    const VI is_odd = (n & 1) != 0;
+    const V sine_size = is_odd ? c : s, cosine_size = is_odd ? s : c;
+    sine = (n & 2) != 0 ? -sine_size : sine_size;
+    cosine = ((n + 1) & 2) != 0 ? -cosine_size : cosine_size;
+}
+
 // From [-1, 1).
 inline double signed_unit(std::uint32_t word) { return 2.0 * unit_float(word) - 1.0; }
 
@@ -94,7 +139,8 @@ Augmenter::Augmenter(const AugmentSpec& spec, int height, int width, int channel
     if (resamples_) scratch_floats_ = static_cast<std::size_t>(channels) * plane_;
     if (!is_elastic_) return;
     // Behind the padded image: the displacements of whole lines, x and y; the control points.
-    scratch_floats_ += 2 * static_cast<std::size_t>(control_) * (line_ + control_);
+    scratch_floats_ += 2 * static_cast<std::size_t>(control_) * line_;
+    scratch_floats_ += 2 * static_cast<std::size_t>(round_up(control_ * control_, VL));
     columns_ = Buffer<float>(static_cast<std::size_t>(control_) * line_);
     for (int x = 0; x < width; ++x) {
         const Knots knots = knots_of(x, width, spec.elastic_grid);
@@ -134,10 +180,12 @@ void Augmenter::apply(const T* raw, float* out, std::uint64_t seed, std::uint32_
         // pixel of the result is looked up where it came from.
         const double shift_x = signed_unit(first.word[1]) * spec_.shift_x;
         const double shift_y = signed_unit(first.word[2]) * spec_.shift_y;
-        const double angle = signed_unit(first.word[3]) * spec_.rotation * (PI / 180);
+        const double turns = signed_unit(first.word[3]) * spec_.rotation / 360;
         const double scale = 1 + signed_unit(second.word[0]) * spec_.scale;
         const double shear = signed_unit(second.word[1]) * spec_.shear;
-        const double c = std::cos(angle), s = std::sin(angle);  // y points down
+        V sine, cosine;
+        sine_cosine(splat(static_cast<float>(turns)), sine, cosine);
+        const double s = sine[0], c = cosine[0];  // y points down
         Map map;
         map.xx = (c - shear * s) / scale;
         map.xy = (-s - shear * c) / scale;
@@ -193,28 +241,38 @@ void Augmenter::pad(const T* raw, float* padded) const {
 void Augmenter::displace(std::uint64_t seed, std::uint32_t epoch, std::uint32_t row, float* lines,
                          float* control) const {
     const auto use = static_cast<std::uint32_t>(Draw::augmentation);
-    const int count = control_ * control_;
-    // At a knot a spline's variance is a quarter of its control points': (1 + 16 + 1) / 36 along
-    // each axis. Between knots it is a little less.
-    const float deviation = 2 * spec_.elastic_alpha;
+    const int count = control_ * control_, padded = round_up(count, VL);
+    float* control_x = control;
+    float* control_y = control + padded;
     for (int i = 0; i < count; i += 2) {
         const Words words =
             philox(seed, {elastic_draws + static_cast<std::uint32_t>(i / 2), row, epoch, use});
-        for (int k = i; k < std::min(i + 2, count); ++k) {  // Box and Muller (1958)
-            const std::uint32_t* word = words.word + 2 * (k - i);
-            const float radius =
-                deviation * std::sqrt(-2 * std::log(unit_float(word[0]) + 0x1p-24f));
-            const float turn = static_cast<float>(2 * PI) * unit_float(word[1]);
-            control[k] = radius * std::cos(turn);
-            control[count + k] = radius * std::sin(turn);
+        for (int k = i; k < std::min(i + 2, count); ++k) {
+            control_x[k] = unit_float(words.word[2 * (k - i)]) + 0x1p-24f;
+            control_y[k] = unit_float(words.word[2 * (k - i) + 1]);
         }
     }
-    for (int line = 0; line < 2 * control_; ++line) {
-        const float* points = control + line * control_;
-        for (int x = 0; x < line_; x += VL) {
-            V sum{};
-            for (int j = 0; j < control_; ++j) sum += points[j] * load(&columns_[j * line_ + x]);
-            store_unaligned(lines + line * line_ + x, sum);
+    std::fill(control_x + count, control_x + padded, 1.0f);
+    std::fill(control_y + count, control_y + padded, 0.0f);
+    // At a knot a spline's variance is a quarter of its control points': (1 + 16 + 1) / 36 along
+    // each axis. Between knots it is a little less.
+    const float deviation = 2 * spec_.elastic_alpha;
+    for (int k = 0; k < padded; k += VL) {  // Box and Muller (1958)
+        const V squares = -2.0f * natural_log(load_unaligned(control_x + k));
+        V radius, sine, cosine;
+        for (int i = 0; i < VL; ++i) radius[i] = std::sqrt(squares[i]);
+        sine_cosine(load_unaligned(control_y + k), sine, cosine);
+        store_unaligned(control_x + k, deviation * radius * cosine);
+        store_unaligned(control_y + k, deviation * radius * sine);
+    }
+    for (const float* points : {control_x, control_y}) {
+        for (int line = 0; line < control_; ++line, points += control_, lines += line_) {
+            for (int x = 0; x < line_; x += VL) {
+                V sum{};
+                for (int j = 0; j < control_; ++j)
+                    sum += points[j] * load(&columns_[j * line_ + x]);
+                store_unaligned(lines + x, sum);
+            }
         }
     }
 }
