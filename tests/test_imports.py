@@ -10,6 +10,7 @@ OPEN = {"errors", "findings", "history", "randomness", "storage", "wording"}
 MAY_IMPORT = {
     "__init__": None,  # everything, lazily
     "__main__": {"cli"},
+    "augmentation": {"engine"},
     "cli": None,
     "comparison": {"evaluation", "statistics"},
     "data": {"figures"},

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from inkproof.augmentation import Augmentation
     from inkproof.comparison import Comparison, compare
     from inkproof.data import Dataset, Split, check, load
     from inkproof.diagnosis import diagnose
@@ -52,8 +53,12 @@ if TYPE_CHECKING:
 __all__ = [
     "SGD",
     "Activation",
+<<<<<<< HEAD
     "AveragePool2D",
     "BatchNormalization",
+=======
+    "Augmentation",
+>>>>>>> augmentation
     "Cancelled",
     "Comparison",
     "ConfigurationError",
@@ -99,6 +104,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
+    "augmentation": ("Augmentation",),
     "comparison": ("Comparison", "compare"),
     "data": ("Dataset", "Split", "check", "load"),
     "diagnosis": ("diagnose",),
