@@ -137,6 +137,7 @@ def test_the_golden_file_can_still_be_read():
     path = Path(__file__).parent / "golden" / "model_format_1.safetensors"
     model = Model.load(path)
     assert model.config() == make_model().config()
+    assert model.to_bytes() == path.read_bytes()
     for a, b in zip(model.weights(), make_model().weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
