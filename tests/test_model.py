@@ -423,11 +423,6 @@ def test_what_the_engine_cannot_do_is_said():
         model.predict(np.zeros((1, 2), np.float32))
 
 
-def test_layers_that_the_engine_lacks_are_said():
-    with pytest.raises(UnsupportedError, match=r"^layers\[0\] 'conv2d' \(Conv2D\): the engine has"):
-        residual_model().predict(np.zeros((1, 32, 30, 3), np.uint8))
-
-
 # Configurations.
 
 config_layers = st.one_of(
