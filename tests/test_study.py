@@ -24,6 +24,16 @@ from inkproof.errors import (
     StorageError,
     UnknownNameError,
 )
+from inkproof.layers import (
+    AveragePool2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    GlobalAveragePool2D,
+    MaxPool2D,
+    Residual,
+)
 from inkproof.results import StudyResult, json_schema
 from inkproof.study import (
     EpochFinished,
@@ -208,6 +218,48 @@ def test_what_is_not_toml_is_told_with_its_line(tmp_path):
         Study.from_file(path)
     with pytest.raises(StorageError, match="there is no such study file; built-in studies: note"):
         Study.from_file(tmp_path / "notebok")
+
+
+def test_a_file_may_have_layers_inside_layers(tmp_path):
+    path = tmp_path / "conv.toml"
+    path.write_text(
+        """
+name = "conv"
+
+[[models]]
+name = "residual"
+layers = [
+    { type = "Conv2D", filters = 8, kernel_size = [3, 3], padding = "same" },
+    { type = "Residual", layers = [
+        { type = "BatchNormalization", momentum = 0.9 },
+        { type = "Conv2D", filters = 8, kernel_size = 3, padding = "same", use_bias = false },
+    ] },
+    { type = "MaxPooling2D", pool_size = 2 },
+    { type = "AveragePool2D" },
+    { type = "GlobalAveragePooling2D" },
+    { type = "Dropout", rate = 0.5 },
+    { type = "Dense", units = 10, activation = "softmax" },
+]
+"""
+    )
+    study = Study.from_file(path)
+    assert study.models[0].layers == (
+        Conv2D(8, 3, padding="same"),
+        Residual([BatchNormalization(momentum=0.9), Conv2D(8, 3, padding="same", use_bias=False)]),
+        MaxPool2D(),
+        AveragePool2D(),
+        GlobalAveragePool2D(),
+        Dropout(0.5),
+        Dense(10, activation="softmax"),
+    )
+    content = json.loads(json.dumps(study.content()))
+    assert Study.from_content(content, origin=study.origin) == study
+    path.write_text(path.read_text().replace("momentum", "momentun"))
+    with pytest.raises(
+        InkproofError,
+        match=r"models\[0\].layers\[1\].layers\[0\]: unknown argument of BatchNormalization",
+    ):
+        Study.from_file(path)
 
 
 def test_data_are_looked_for_beside_the_file(tmp_path, data):
