@@ -51,6 +51,7 @@ from inkproof.results import (
     TestResult,
 )
 from inkproof.statistics import Estimate, mean_interval
+from inkproof.stopping import StoppedBy
 from inkproof.storage import write_bytes
 from inkproof.study_file import Study, StudyData, StudyModel
 from inkproof.training import Epoch, Progress, Run, TrainingConfig, train
@@ -340,6 +341,8 @@ class _Done:
     evaluation: Evaluation
     probabilities: npt.NDArray[np.float32]
     validation_images: int
+    stopped_by: StoppedBy | None
+    best_epoch: int | None
 
 
 def _plan(study: Study, dataset: Dataset) -> list[_Plan]:
@@ -475,6 +478,8 @@ class _Runner:
                 evaluation=evaluation,
                 probabilities=stored.probabilities,
                 validation_images=len(validation),
+                stopped_by=stored.stopped_by,
+                best_epoch=stored.best_epoch,
             )
         self.tell(RunStarted(run=key))
         _make_folder(folder)
@@ -502,6 +507,7 @@ class _Runner:
                     "epoch_seconds": list(run.history.seconds),
                     "resumed_from_epoch": run.resumed_from,
                 },
+                **_ending(run),
             },
         )
         self.tell(
@@ -518,7 +524,19 @@ class _Runner:
             evaluation=evaluation,
             probabilities=evaluation.probabilities,
             validation_images=len(validation),
+            stopped_by=run.stopped_by,
+            best_epoch=run.best_epoch,
         )
+
+
+def _ending(run: Run) -> dict[str, Any]:
+    """Say in a run's record how its training ended, where it did not go through all epochs."""
+    ending: dict[str, Any] = {}
+    if run.stopped_by is not None:
+        ending["stopped"] = {"by": run.stopped_by, "epoch": len(run.history)}
+    if run.best_epoch is not None:
+        ending["best_epoch"] = run.best_epoch
+    return ending
 
 
 def _make_folder(folder: Path) -> None:
@@ -635,6 +653,8 @@ def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
                     run.history, name=model.name, validation_images=run.validation_images
                 ),
                 folder=f"{model.name}/seed-{seed}",
+                stopped_by=run.stopped_by,
+                best_epoch=run.best_epoch,
             )
             for seed, run in runs.items()
         ],
