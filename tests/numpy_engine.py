@@ -9,8 +9,8 @@ were made with and asked for.
 from __future__ import annotations
 
 import numpy as np
-import reference_optimizers as reference
 
+import reference_optimizers as reference
 from inkproof.layers import dense_stack
 
 __all__ = ["CALLS", "Network", "PassTotals"]
@@ -25,8 +25,11 @@ class PassTotals:
 
 
 class Network:
-    def __init__(self, layers, input_shape, *, threads=None, isa=None, optimizer=None):
-        CALLS.append(("network", {"threads": threads, "optimizer": optimizer}))
+    def __init__(self, layers, input_shape, **asked):
+        CALLS.append(("network", asked))
+        self._make(layers, input_shape, **asked)
+
+    def _make(self, layers, input_shape, *, threads=None, isa=None, optimizer=None):
         self.isa, self.threads = isa or ISA, threads or 1
         self._stack = dense_stack(tuple(layers), input_shape)
         self._options = None if optimizer is None else optimizer.engine_options()
@@ -66,7 +69,11 @@ class Network:
     def prepare(self, inputs, *, scale=1.0, offset=0.0):
         return inputs.astype(np.float64) * scale + offset
 
-    def train(
+    def train(self, inputs, labels, order, **asked):
+        CALLS.append(("train", asked))
+        return self._train(inputs, labels, order, **asked)
+
+    def _train(
         self,
         inputs,
         labels,
@@ -83,7 +90,7 @@ class Network:
         augmentation=None,
         mixup=0.0,
     ):
-        CALLS.append(("train", {k: v for k, v in locals().items() if k not in ("self", "poll")}))
+        del epoch, seed, augmentation, mixup  # what draws at random is left out
         steps = -(-len(order) // batch_size)
         rates = np.broadcast_to(np.asarray(learning_rate, dtype=np.float32), (steps,))
         options = self._options or {"kind": 0, **dict.fromkeys(_OFF, 0.0)}
@@ -104,7 +111,11 @@ class Network:
             hits += np.count_nonzero(probabilities.argmax(axis=1) == labels[rows])
             grads = self._gradients(outputs, error)
             params, state = reference.step(
-                self._weights, grads, self._state, options, float(rates[number]),
+                self._weights,
+                grads,
+                self._state,
+                options,
+                float(rates[number]),
                 first_step + number + 1,
             )
             self._weights = [array.astype(np.float32) for array in params]

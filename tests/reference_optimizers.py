@@ -53,7 +53,9 @@ def clipped(grads, options):
         return [g * limit / max(norm, limit) for g, norm in zip(grads, norms, strict=True)]
     if options["global_clipnorm"]:
         norm = np.sqrt(sum(np.sum(g**2) for g in grads))
-        return [g * options["global_clipnorm"] / max(norm, options["global_clipnorm"]) for g in grads]
+        return [
+            g * options["global_clipnorm"] / max(norm, options["global_clipnorm"]) for g in grads
+        ]
     if options["clipvalue"]:
         return [np.clip(g, -options["clipvalue"], options["clipvalue"]) for g in grads]
     return list(grads)
@@ -76,7 +78,10 @@ def step(params, grads, state, options, rate, t, orthogonal=None):
     the new params and the new state; what was given is left as it was
     """
     params = [np.array(array, dtype=np.float64) for array in params]
-    state = {name: [array.copy() for array in arrays] for name, arrays in state.items()}
+    state = {
+        name: [np.array(array, dtype=np.float64) for array in arrays]
+        for name, arrays in state.items()
+    }
     grads = clipped([np.array(g, dtype=np.float64) for g in grads], options)
     kind = options["kind"]
     if orthogonal is None:

@@ -231,7 +231,7 @@ class OneCycle(Schedule):
     def _values(self, steps: npt.NDArray[np.float64], total: int) -> npt.NDArray[np.float64]:
         climb = self.warmup_share * total
         begin = self.initial_share
-        climbing = begin + (1 - begin) * steps / (climb or 1.0)
+        climbing = begin + (1 - begin) * np.minimum(steps, climb) / (climb or 1.0)
         fallen = np.clip((steps - climb) / (total - climb), 0.0, 1.0)
         left = 1 - fallen if self.decay == "linear" else 0.5 * (1 + np.cos(math.pi * fallen))
         return self.peak_learning_rate * np.where(steps < climb, climbing, left)

@@ -218,4 +218,7 @@ def _class_weight(values: object) -> str | dict[str, float] | None:
                 f"{where}: a class must be a name or a number from 0, got {key!r}"
             )
         number(f"{where}.{key}", weight, lambda value: value >= 0, "a number of at least 0")
-    return {str(key): float(weight) for key, weight in sorted(values.items(), key=str)}
+    weights = dict(sorted((str(key), float(weight)) for key, weight in values.items()))
+    if len(weights) != len(values):
+        raise ConfigurationError(f"{where} must name each class once, got {reprlib.repr(values)}")
+    return weights
