@@ -521,9 +521,6 @@ def test_jobs_fill_the_cores():
     assert choose_jobs(1, 5) == 1
 
 
-# --- Interruptions, for real ----------------------------------------------------------------------
-
-
 # --- Runs that end early --------------------------------------------------------------------------
 
 
@@ -607,6 +604,9 @@ def test_a_time_budget_is_on_record(data, tmp_path):
         assert {run.stopped_by for run in model.runs} == {"time_budget"}
         assert {len(run.history["loss"]) for run in model.runs} == {1}
     assert result.study["training"]["time_budget_seconds"] == 1e-6
+
+
+# --- Interruptions, for real ----------------------------------------------------------------------
 
 
 LONG = """

@@ -141,12 +141,25 @@ class EpochFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished:
-    """A run is complete."""
+    """A run is complete.
+
+    Parameters
+    ----------
+    run : which one
+    accuracy, loss : on the test images
+    seconds : what the training took, without what a checkpoint spared
+    epochs : how many it has
+    stopped_by : what ended it before all its epochs were done
+    best_epoch : the epoch whose weights it has, if early stopping gave them back
+    """
 
     run: RunKey
     accuracy: float
     loss: float
     seconds: float
+    epochs: int
+    stopped_by: StoppedBy | None = None
+    best_epoch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +293,7 @@ def train_one(
     runner.tell(RunStarted(run=plan.key))
     model, training, validation, config = runner.prepared(plan)
     begin = time.perf_counter()
-    runner.train(plan.key, model, training, validation, config, checkpoint=checkpoint)
+    run = runner.train(plan.key, model, training, validation, config, checkpoint=checkpoint)
     evaluation = evaluate(model, dataset.test)
     runner.tell(
         RunFinished(
@@ -288,6 +301,9 @@ def train_one(
             accuracy=evaluation.accuracy.value,
             loss=evaluation.loss.value,
             seconds=time.perf_counter() - begin,
+            epochs=len(run.history),
+            stopped_by=run.stopped_by,
+            best_epoch=run.best_epoch,
         )
     )
     return model, evaluation
@@ -516,6 +532,9 @@ class _Runner:
                 accuracy=evaluation.accuracy.value,
                 loss=evaluation.loss.value,
                 seconds=seconds,
+                epochs=len(run.history),
+                stopped_by=run.stopped_by,
+                best_epoch=run.best_epoch,
             )
         )
         return _Done(
