@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "comparison": {"evaluation", "statistics"},
     "data": {"figures"},
     "diagnosis": {"statistics"},
-    "diagram": set(),
+    "diagram": {"layers"},
     "engine": {"layers"},
     "errors": set(),
     "evaluation": {"data", "model", "statistics"},

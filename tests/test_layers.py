@@ -83,8 +83,8 @@ def test_units_that_will_not_do(units: Any):
 
 def test_an_unknown_activation_suggests_the_nearest():
     message = (
-        r"^Dense.activation: unknown activation 'ReLU'; known: linear, relu, softmax. "
-        r"Did you mean 'relu'\?$"
+        r"^Dense.activation: unknown activation 'ReLU'; known: gelu, leaky_relu, linear, relu, "
+        r"sigmoid, softmax, tanh. Did you mean 'relu'\?$"
     )
     with pytest.raises(UnknownNameError, match=message):
         Dense(3, activation="ReLU")
@@ -131,7 +131,7 @@ def test_config_is_that_of_a_study_file():
         (
             {"type": "Dens", "units": 5},
             UnknownNameError,
-            "^w.type: unknown layer 'Dens'; known: Activation, Dense, Flatten. "
+            "^w.type: unknown layer 'Dens'; known: Activation, AveragePool2D, .*, Residual. "
             r"Did you mean 'Dense'\?$",
         ),
         ({"type": 5}, UnknownNameError, "^w.type: unknown layer '5'"),
@@ -142,7 +142,7 @@ def test_config_is_that_of_a_study_file():
         (
             {"type": "Dense", "unit": 5},
             UnknownNameError,
-            "^w: unknown argument of Dense 'unit'; known: activation, name, units. .*'units'",
+            "^w: unknown argument of Dense 'unit'; known: activation, name, units, use_bias. .*'units'",
         ),
         (
             {"type": "Dense", "units": 0},

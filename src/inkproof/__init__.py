@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from inkproof.evaluation import Evaluation, evaluate
     from inkproof.findings import Finding
     from inkproof.history import History
-    from inkproof.layers import Activation, Dense, Flatten
+    from inkproof.layers import (
+        Activation,
+        AveragePool2D,
+        BatchNormalization,
+        Conv2D,
+        Dense,
+        Dropout,
+        Flatten,
+        GlobalAveragePool2D,
+        MaxPool2D,
+        Residual,
+    )
     from inkproof.model import Model
     from inkproof.optimizers import SGD, Adam, AdamW, Muon
     from inkproof.preprocessing import Preprocessing
@@ -46,13 +57,17 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "AveragePool2D",
+    "BatchNormalization",
     "Cancelled",
     "Comparison",
     "ConfigurationError",
+    "Conv2D",
     "CosineDecay",
     "DataError",
     "Dataset",
     "Dense",
+    "Dropout",
     "EarlyStopping",
     "Epoch",
     "Estimate",
@@ -60,8 +75,10 @@ __all__ = [
     "FileFormatError",
     "Finding",
     "Flatten",
+    "GlobalAveragePool2D",
     "History",
     "InkproofError",
+    "MaxPool2D",
     "MissingExtraError",
     "Model",
     "ModelError",
@@ -71,6 +88,7 @@ __all__ = [
     "Preprocessing",
     "Progress",
     "ReduceLROnPlateau",
+    "Residual",
     "Run",
     "Split",
     "StorageError",
@@ -111,7 +129,18 @@ _MODULES: Final = {
     "evaluation": ("Evaluation", "evaluate"),
     "findings": ("Finding",),
     "history": ("History",),
-    "layers": ("Activation", "Dense", "Flatten"),
+    "layers": (
+        "Activation",
+        "AveragePool2D",
+        "BatchNormalization",
+        "Conv2D",
+        "Dense",
+        "Dropout",
+        "Flatten",
+        "GlobalAveragePool2D",
+        "MaxPool2D",
+        "Residual",
+    ),
     "model": ("Model",),
     "optimizers": ("SGD", "Adam", "AdamW", "Muon"),
     "preprocessing": ("Preprocessing",),

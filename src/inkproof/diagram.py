@@ -6,13 +6,16 @@ stands in a page, and the reader's light or dark setting when it stands alone.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-__all__ = ["Block", "png", "svg", "text_width"]
+from inkproof.layers import Place, Residual
+
+__all__ = ["Block", "blocks_of", "png", "svg", "text_width"]
 
 _NAME_SIZE: Final = 14.0
 _TEXT_SIZE: Final = 12.0
@@ -22,6 +25,7 @@ _GAP: Final = 28.0
 _MARGIN: Final = 8.0
 _MIN_WIDTH: Final = 240.0
 _ARROW: Final = 5.0
+_LANE: Final = 20.0
 _TINT: Final = 0.10
 
 # Upper bounds of how wide a character is, in em: those of the widest sans-serif fonts that
@@ -53,12 +57,14 @@ class Block:
     name : in bold, on the first line
     detail : on the second line, such as ``"Dense, relu, 392,500 parameters"``
     input_shape, output_shape : without the batch axis; no input for the first block
+    skips : 0, or how many blocks back the one is whose output comes here by a second arrow
     """
 
     name: str
     detail: str
     input_shape: tuple[int, ...] | None
     output_shape: tuple[int, ...]
+    skips: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +84,16 @@ class _Arrow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Skip:
+    """From the right edge of one block around those between to the right edge of another."""
+
+    left: float
+    right: float
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Text:
     x: float
     y: float
@@ -92,12 +108,39 @@ class _Drawing:
     height: float
     rectangles: tuple[_Rectangle, ...]
     arrows: tuple[_Arrow, ...]
+    skips: tuple[_Skip, ...]
     texts: tuple[_Text, ...]
 
 
 def text_width(text: str, size: float) -> float:
     """Bound the width of a text from above, in the units of ``size``, for any common font."""
     return size * sum(map(_em, text))
+
+
+def blocks_of(places: Sequence[Place]) -> list[Block]:
+    """Give the blocks of a network's layers.
+
+    Parameters
+    ----------
+    places : from :func:`inkproof.layers.walk`
+
+    Returns
+    -------
+    one block for each layer, a Residual's after those of its layers; its second arrow comes from
+    the block before them, so that there must be one before the first of all
+    """
+    blocks: list[Block] = []
+    opened: list[tuple[Place, int]] = []
+    for place in places:
+        while opened and not place.path.startswith(f"{opened[-1][0].path}/"):
+            blocks.append(_sum_block(*opened.pop(), len(blocks)))
+        if isinstance(place.layer, Residual):
+            opened.append((place, len(blocks)))
+        else:
+            blocks.append(_block(place))
+    while opened:
+        blocks.append(_sum_block(*opened.pop(), len(blocks)))
+    return blocks
 
 
 def svg(blocks: Sequence[Block], *, title: str, show_shapes: bool = True) -> str:
@@ -135,6 +178,14 @@ def svg(blocks: Sequence[Block], *, title: str, show_shapes: bool = True) -> str
         lines.append(
             f'<path d="M{x:g} {arrow.begin:g}V{tip - _ARROW:g}" stroke="currentColor"/>'
             f'<path d="M{x - _ARROW:g} {tip - 2 * _ARROW:g}H{x + _ARROW:g}L{x:g} {tip:g}Z" '
+            'fill="currentColor"/>'
+        )
+    for skip in drawing.skips:
+        tip, y = skip.left, skip.end
+        lines.append(
+            f'<path d="M{tip:g} {skip.begin:g}H{skip.right:g}V{y:g}H{tip + _ARROW:g}" '
+            'fill="none" stroke="currentColor"/>'
+            f'<path d="M{tip + 2 * _ARROW:g} {y - _ARROW:g}V{y + _ARROW:g}L{tip:g} {y:g}Z" '
             'fill="currentColor"/>'
         )
     for text in drawing.texts:
@@ -184,6 +235,12 @@ def png(blocks: Sequence[Block], *, show_shapes: bool = True, scale: float = 2.0
         axes.plot([x, x], [arrow.begin, tip - _ARROW], color=ink, linewidth=1, marker="")
         head = [(x - _ARROW, tip - 2 * _ARROW), (x + _ARROW, tip - 2 * _ARROW), (x, tip)]
         axes.add_patch(Polygon(head, closed=True, facecolor=ink, edgecolor="none"))
+    for skip in drawing.skips:
+        tip, y = skip.left, skip.end
+        across = [tip, skip.right, skip.right, tip + _ARROW]
+        axes.plot(across, [skip.begin, skip.begin, y, y], color=ink, linewidth=1, marker="")
+        head = [(tip + 2 * _ARROW, y - _ARROW), (tip + 2 * _ARROW, y + _ARROW), (tip, y)]
+        axes.add_patch(Polygon(head, closed=True, facecolor=ink, edgecolor="none"))
     for text in drawing.texts:
         axes.text(
             text.x,
@@ -210,6 +267,23 @@ def png(blocks: Sequence[Block], *, show_shapes: bool = True, scale: float = 2.0
         metadata={"Software": None},
     )
     return out.getvalue()
+
+
+def _block(place: Place) -> Block:
+    parameters = place.layer.count_params(place.input_shape)
+    details = [place.layer.kind, *place.layer.details()]
+    if parameters:
+        details.append(f"{parameters:,} parameters")
+    return Block(
+        name=str(place.layer.name),
+        detail=", ".join(details),
+        input_shape=place.input_shape,
+        output_shape=place.output_shape,
+    )
+
+
+def _sum_block(place: Place, first: int, number: int) -> Block:
+    return dataclasses.replace(_block(place), skips=number - first + 1)
 
 
 def _layout(blocks: Sequence[Block], *, show_shapes: bool) -> _Drawing:
@@ -245,13 +319,35 @@ def _layout(blocks: Sequence[Block], *, show_shapes: bool) -> _Drawing:
                     _Text(x=left + share / 2, y=below, text=cell, size=_TEXT_SIZE, bold=False)
                 )
     count = len(blocks)
+    lanes = _lanes(blocks)
+    right = _MARGIN + width
+    skips = [
+        _Skip(
+            left=right,
+            right=right + lanes[number] * _LANE,
+            begin=_MARGIN + (number - block.skips) * (height + _GAP) + 0.7 * head,
+            end=_MARGIN + number * (height + _GAP) + 0.3 * head,
+        )
+        for number, block in enumerate(blocks)
+        if block.skips
+    ]
     return _Drawing(
-        width=width + 2 * _MARGIN,
+        width=width + 2 * _MARGIN + max([0, *lanes]) * _LANE,
         height=2 * _MARGIN + count * height + max(count - 1, 0) * _GAP,
         rectangles=tuple(rectangles),
         arrows=tuple(arrows),
+        skips=tuple(skips),
         texts=tuple(texts),
     )
+
+
+def _lanes(blocks: Sequence[Block]) -> list[int]:
+    """Say how far out the second arrow of each block goes: beyond all those between its ends."""
+    lanes: list[int] = []
+    for number, block in enumerate(blocks):
+        between = lanes[number - block.skips : number] if block.skips else []
+        lanes.append(1 + max(between) if between else 0)
+    return lanes
 
 
 def _block_width(block: Block, show_shapes: bool) -> float:

@@ -44,7 +44,8 @@ def initial_weights(
     """Make the arrays of a whole network.
 
     Random numbers are keyed by the seed and by the layer's number among those that have weights:
-    an Activation or a Flatten put in between changes no other layer's start.
+    an Activation or a Flatten put in between changes no other layer's start. A layer inside
+    another one is a layer of its own here.
 
     Parameters
     ----------
@@ -63,8 +64,9 @@ def initial_weights(
         draws = uniform(count, Use.INITIAL_WEIGHTS, seed=seed, index=number) if count else None
         taken = 0
         for spec in layer:
-            if draws is None or spec.initializer == "zeros":
-                arrays.append(np.zeros(spec.shape, dtype=np.float32))
+            if draws is None or spec.initializer != "glorot_uniform":
+                value = 1.0 if spec.initializer == "ones" else 0.0
+                arrays.append(np.full(spec.shape, value, dtype=np.float32))
                 continue
             values = draws[taken : taken + spec.size] * 2.0 - 1.0
             taken += spec.size

@@ -24,12 +24,13 @@ from inkproof.initializers import initial_weights
 from inkproof.layers import (
     Dense,
     Layer,
+    Place,
     Shape,
     WeightSpec,
     check_name,
     layer_from_config,
     named,
-    output_shapes,
+    walk,
 )
 from inkproof.preprocessing import (
     Preprocessing,
@@ -56,12 +57,13 @@ _DIAGRAMS: Final = (".png", ".svg")
 class Model:
     """A network that takes raw inputs and gives probabilities.
 
-    Weights are made when they are first asked for: Glorot uniform kernels, zero biases, fixed by
-    the seed. Several threads may call ``predict`` on one model.
+    Weights are made when they are first asked for: Glorot uniform kernels, zero biases, ones and
+    zeros in batch normalization, fixed by the seed. Several threads may call ``predict`` on one
+    model.
 
     Parameters
     ----------
-    layers : from the first to the last, 1 to 1,000
+    layers : from the first to the last, 1 to 1,000, with those inside others
     input_shape : (height, width, channels) for uint8 images, (features,) for float32 vectors
     name : what tables and folders call it; limits as for a layer's name
     class_names : one for each output; without them the classes are called "0", "1", ...
@@ -95,8 +97,13 @@ class Model:
         self._input_shape = checked_input_shape(input_shape)
         self._preprocessing = preprocessing or self._default_preprocessing()
         self._seed = _checked_seed(seed)
-        self._shapes = output_shapes(self._layers, self.layer_input_shape)
-        self._specs = self._weight_specs()
+        self._places = tuple(walk(self._layers, self.layer_input_shape))
+        if len(self._places) > MAX_LAYERS:
+            raise ConfigurationError(
+                f"model.layers must be 1 to {MAX_LAYERS} layers, those inside others included, "
+                f"got {len(self._places)}"
+            )
+        self._specs = tuple(place.own_weights for place in self._places)
         parameters = self.count_params()
         if parameters > MAX_PARAMETERS:
             raise ModelError(
@@ -131,7 +138,7 @@ class Model:
     @property
     def output_shape(self) -> Shape:
         """The shape of one output, such as (10,)."""
-        return self._shapes[-1]
+        return self._top()[-1].output_shape
 
     @property
     def num_classes(self) -> int:
@@ -176,7 +183,9 @@ class Model:
     def weights(self) -> list[npt.NDArray[np.float32]]:
         """Copy the weights: float32 arrays in Keras' order and layout.
 
-        A Dense gives its kernel (inputs, units), then its bias (units,).
+        A Dense gives its kernel (inputs, units), then its bias (units,); a Conv2D its kernel
+        (height, width, channels, filters), then its bias; a BatchNormalization gamma, beta,
+        running mean and variance; a Residual the arrays of its layers.
         """
         with self._lock:
             return [array.copy() for array in self._current_weights()]
@@ -204,7 +213,7 @@ class Model:
             )
         specs = [spec for layer in self._specs for spec in layer]
         checked = [
-            _checked_weight(array, spec.shape, f"set_weights: weights[{index}] ({name})")
+            _checked_weight(array, spec, f"set_weights: weights[{index}] ({name})")
             for index, (array, spec, name) in enumerate(zip(weights, specs, names, strict=True))
         ]
         with self._lock:
@@ -217,12 +226,12 @@ class Model:
         trainable = sum(spec.size for spec in specs if spec.trainable)
         rows = [
             Row(
-                name=str(layer.name),
-                kind=layer.kind,
-                output_shape=shape,
-                parameters=sum(spec.size for spec in of_layer),
+                name=str(place.layer.name),
+                kind=place.layer.kind,
+                output_shape=place.output_shape,
+                parameters=place.layer.count_params(place.input_shape),
             )
-            for layer, shape, of_layer in zip(self._layers, self._shapes, self._specs, strict=True)
+            for place in self._top()
         ]
         return summary_table(
             self._name,
@@ -249,7 +258,13 @@ class Model:
         UnknownNameError : a path with another ending
         StorageError : the file cannot be written
         """
-        blocks = self._blocks()
+        given = diagram.Block(
+            name="input",
+            detail=self._preprocessing.describe(self._input_shape),
+            input_shape=None,
+            output_shape=self._input_shape,
+        )
+        blocks = [given, *diagram.blocks_of(self._places)]
         drawing = diagram.svg(
             blocks, title=f"Layer diagram of {self._name}", show_shapes=show_shapes
         )
@@ -405,7 +420,10 @@ class Model:
         names = model._weight_names()
         shapes = [spec.shape for layer in model._specs for spec in layer]
         tensors = model_file.read_tensors(path, dict(zip(names, shapes, strict=True)))
-        model.set_weights([tensors[name] for name in names])
+        try:
+            model.set_weights([tensors[name] for name in names])
+        except ModelError as error:
+            raise FileFormatError(f"{path}: {error}") from error
         return model
 
     def _default_preprocessing(self) -> Preprocessing:
@@ -413,16 +431,14 @@ class Model:
             return Preprocessing()
         return Preprocessing(scale=1 / 255, flatten=isinstance(self._layers[0], Dense))
 
-    def _weight_specs(self) -> tuple[tuple[WeightSpec, ...], ...]:
-        inputs = (self.layer_input_shape, *self._shapes[:-1])
-        return tuple(
-            layer.weight_specs(shape) for layer, shape in zip(self._layers, inputs, strict=True)
-        )
+    def _top(self) -> list[Place]:
+        """Give the places of the layers that are inside no other one."""
+        return [place for place in self._places if "/" not in place.path]
 
     def _weight_names(self) -> list[str]:
         return [
-            f"{layer.name}/{spec.name}"
-            for layer, specs in zip(self._layers, self._specs, strict=True)
+            f"{place.path}/{spec.name}"
+            for place, specs in zip(self._places, self._specs, strict=True)
             for spec in specs
         ]
 
@@ -460,34 +476,6 @@ class Model:
             )
         return tuple(names)
 
-    def _blocks(self) -> list[diagram.Block]:
-        blocks = [
-            diagram.Block(
-                name="input",
-                detail=self._preprocessing.describe(self._input_shape),
-                input_shape=None,
-                output_shape=self._input_shape,
-            )
-        ]
-        before = self.layer_input_shape
-        for layer, shape, specs in zip(self._layers, self._shapes, self._specs, strict=True):
-            details = [layer.kind]
-            activation = getattr(layer, "activation", None)
-            if activation is not None:
-                details.append(activation)
-            if specs:
-                details.append(f"{sum(spec.size for spec in specs):,} parameters")
-            blocks.append(
-                diagram.Block(
-                    name=str(layer.name),
-                    detail=", ".join(details),
-                    input_shape=before,
-                    output_shape=shape,
-                )
-            )
-            before = shape
-        return blocks
-
 
 def _new_network(layers: tuple[Layer, ...], input_shape: Shape) -> Network:
     from inkproof.engine import Network
@@ -513,13 +501,15 @@ def _is_class_name(name: object) -> bool:
     )
 
 
-def _checked_weight(values: npt.ArrayLike, shape: Shape, where: str) -> npt.NDArray[np.float32]:
+def _checked_weight(values: npt.ArrayLike, spec: WeightSpec, where: str) -> npt.NDArray[np.float32]:
     array = np.asarray(values)
-    if array.dtype.kind not in "iuf" or array.shape != shape:
-        raise ModelError(f"{where}: expected float32 {shape}, got {array.dtype} {array.shape}")
+    if array.dtype.kind not in "iuf" or array.shape != spec.shape:
+        raise ModelError(f"{where}: expected float32 {spec.shape}, got {array.dtype} {array.shape}")
     with np.errstate(over="ignore"):
         result = np.array(array, dtype=np.float32, order="C")
     if not np.isfinite(result).all():
         raise ModelError(f"{where}: expected finite numbers, got infinity or NaN")
+    if spec.name == "moving_variance" and (result < 0).any():
+        raise ModelError(f"{where}: expected variances of at least 0, got {result.min():g}")
     result.flags.writeable = False
     return result

@@ -29,6 +29,7 @@ class Use(IntEnum):
     INITIAL_WEIGHTS = 2
     BATCH_ORDER = 3
     RESAMPLING = 4
+    MIXUP = 5
 
 
 def _words(count: int, use: Use, seed: int, index: int) -> npt.NDArray[np.uint64]:

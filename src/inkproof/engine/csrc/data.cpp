@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "augment.hpp"
+
 namespace inkproof {
 
 namespace {
@@ -13,7 +15,7 @@ constexpr int MOST_LISTED = 65535;        // inputs that 16 bits can name
 
 typedef std::uint8_t Bytes __attribute__((vector_size(VL)));
 
-inline V read(const std::uint8_t* p, int count) {
+inline V read_vector(const std::uint8_t* p, int count) {
     Bytes bytes{};
     if (count >= VL)
         std::memcpy(&bytes, p, VL);
@@ -22,7 +24,7 @@ inline V read(const std::uint8_t* p, int count) {
     return __builtin_convertvector(__builtin_convertvector(bytes, VI), V);
 }
 
-inline V read(const float* p, int count) {
+inline V read_vector(const float* p, int count) {
     V v{};
     if (count >= VL)
         std::memcpy(&v, p, sizeof v);
@@ -56,15 +58,17 @@ Inputs::Inputs(int features, int lanes) {
     bounds.resize(blocks * BLOCK);
 }
 
-Data::Data(const std::uint8_t* bytes, std::int64_t rows, int features, float scale, float offset)
+Data::Data(const std::uint8_t* bytes, std::int64_t rows, int features, float scale, float offset,
+           bool lists)
     : bytes_(bytes), rows_(rows), features_(features), scale_(scale), offset_(offset) {
     for (int i = 0; i < 256; ++i) scaled_[i] = static_cast<float>(i) * scale;
-    list_filled(bytes);
+    if (lists) list_filled(bytes);
 }
 
-Data::Data(const float* floats, std::int64_t rows, int features, float scale, float offset)
+Data::Data(const float* floats, std::int64_t rows, int features, float scale, float offset,
+           bool lists)
     : floats_(floats), rows_(rows), features_(features), scale_(scale), offset_(offset) {
-    list_filled(floats);
+    if (lists) list_filled(floats);
 }
 
 // Whether data count as sparse is decided by their first rows, so by the data alone.
@@ -105,6 +109,24 @@ void Data::list_filled(const T* raw) {
     }
 }
 
+void Data::read(std::int64_t row, float* into, const Augmenter* augmenter, std::uint64_t seed,
+                std::uint32_t epoch, float* scratch) const {
+    const std::size_t begin = static_cast<std::size_t>(row) * static_cast<std::size_t>(features_);
+    const auto fill = [&](const auto* raw) {
+        if (augmenter) {
+            augmenter->apply(raw, into, seed, epoch, static_cast<std::uint32_t>(row), scratch);
+            for (int k = 0; k < features_; ++k) into[k] = into[k] * scale_ + offset_;
+        } else {
+            for (int k = 0; k < features_; ++k)
+                into[k] = static_cast<float>(raw[k]) * scale_ + offset_;
+        }
+    };
+    if (bytes_)
+        fill(bytes_ + begin);
+    else
+        fill(floats_ + begin);
+}
+
 void Data::gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
                   std::int64_t count, Range parts) const {
     if (sparse_)
@@ -138,7 +160,7 @@ void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, 
 #pragma GCC unroll 16
                 for (int i = 0; i < VL; ++i)
                     tile[i] =
-                        b + i < here ? read(rows[b + i] + k, end - k) * scale_ + offset_ : V{};
+                        b + i < here ? read_vector(rows[b + i] + k, end - k) * scale_ + offset_ : V{};
                 transpose(tile);
                 const int wide = std::min(VL, end - k);
                 for (int i = 0; i < wide; ++i) store(x + (k + i) * BLOCK + b, tile[i]);

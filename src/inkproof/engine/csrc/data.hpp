@@ -9,6 +9,8 @@
 
 namespace inkproof {
 
+class Augmenter;
+
 // The inputs of a batch, as the products of the first layer want them.
 struct Inputs {
     Inputs() = default;
@@ -23,11 +25,14 @@ struct Inputs {
 };
 
 // A matrix of inputs, one row an image; the network sees scale * raw + offset. The memory stays the
-// caller's. Where most numbers are zero and stay so, the others are listed once, when this is made.
+// caller's. Where lists are wanted and most numbers are zero and stay so, the others are listed
+// once, when this is made.
 class Data {
 public:
-    Data(const std::uint8_t* bytes, std::int64_t rows, int features, float scale, float offset);
-    Data(const float* floats, std::int64_t rows, int features, float scale, float offset);
+    Data(const std::uint8_t* bytes, std::int64_t rows, int features, float scale, float offset,
+         bool lists);
+    Data(const float* floats, std::int64_t rows, int features, float scale, float offset,
+         bool lists);
 
     std::int64_t rows() const { return rows_; }
     int features() const { return features_; }
@@ -40,6 +45,10 @@ public:
     // batch. Rows of the batch after it, up to row count of the order, are asked for ahead.
     void gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
                 std::int64_t count, Range parts) const;
+
+    // One row as the network sees it, [feature]; with an augmenter, distorted first.
+    void read(std::int64_t row, float* into, const Augmenter* augmenter, std::uint64_t seed,
+              std::uint32_t epoch, float* scratch) const;
 
 private:
     static constexpr int PART = 576 / SPARSE_PANELS;

@@ -2,11 +2,13 @@
 // Python (inkproof/engine/__init__.py), which is the only one that may import this.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "graph.hpp"
 #include "network.hpp"
 
 namespace nb = nanobind;
@@ -21,14 +23,14 @@ using Array2 = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Kernel = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 using Bias = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 
-Data data_of(const nb::object& inputs, float scale, float offset) {
+Data data_of(const nb::object& inputs, float scale, float offset, bool lists) {
     Array2<std::uint8_t> bytes;
     if (nb::try_cast(inputs, bytes, false))
         return {bytes.data(), static_cast<std::int64_t>(bytes.shape(0)),
-                static_cast<int>(bytes.shape(1)), scale, offset};
+                static_cast<int>(bytes.shape(1)), scale, offset, lists};
     const auto floats = nb::cast<Array2<float>>(inputs, false);
     return {floats.data(), static_cast<std::int64_t>(floats.shape(0)),
-            static_cast<int>(floats.shape(1)), scale, offset};
+            static_cast<int>(floats.shape(1)), scale, offset, lists};
 }
 
 // Calls the Python function; an exception that it raises is kept and stops the work.
@@ -75,17 +77,171 @@ nb::list arrays(const Network& network, Get&& get) {
     return result;
 }
 
+// Copies out one array of a graph, in Keras' layout; (columns,) where there is one row.
+nb::object array_of(const Parameter& parameter, const Buffer<float>& values) {
+    auto* numbers = new float[parameter.count()];
+    nb::capsule owner(numbers, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+    parameter.take(values, numbers);
+    return Kernel(numbers,
+                  {static_cast<std::size_t>(parameter.rows),
+                   static_cast<std::size_t>(parameter.columns)},
+                  owner).cast();
+}
+
+Buffer<float>& slot_of(Parameter& parameter, const std::string& slot) {
+    if (slot == "values") return parameter.values;
+    if (slot == "gradients") return parameter.gradients;
+    if (slot == "first") return parameter.first;
+    if (slot == "second") return parameter.second;
+    if (slot == "average") return parameter.average;
+    throw std::invalid_argument("no slot is called " + slot);
+}
+
+OptimizerOptions optimizer_of(const std::map<std::string, double>& given) {
+    const auto number = [&](const char* key) {
+        const auto found = given.find(key);
+        return found == given.end() ? 0.0f : static_cast<float>(found->second);
+    };
+    OptimizerOptions o;
+    o.rule = static_cast<Rule>(static_cast<int>(number("kind")));
+    o.momentum = number("momentum");
+    o.nesterov = number("nesterov") != 0;
+    o.beta_1 = number("beta_1");
+    o.beta_2 = number("beta_2");
+    o.epsilon = number("epsilon");
+    o.weight_decay = number("weight_decay");
+    o.clip_value = number("clipvalue");
+    o.clip_norm = number("clipnorm");
+    o.global_clip_norm = number("global_clipnorm");
+    o.average_momentum = number("ema_momentum");
+    o.muon_steps = static_cast<int>(number("muon_steps"));
+    o.muon_holds_norm = number("muon_hold_norm") != 0;
+    o.adam_ratio = number("adam_ratio");
+    o.adam_weight_decay = number("adam_weight_decay");
+    return o;
+}
+
+// What Python says of a pass; arrays stay its own.
+PassOptions pass_of(const nb::dict& given) {
+    PassOptions options;
+    const auto array = [&](const char* key) -> const float* {
+        if (!given.contains(key) || nb::object(given[key]).is_none()) return nullptr;
+        return nb::cast<Array1<float>>(given[key], false).data();
+    };
+    options.batch_size = nb::cast<std::int64_t>(given["batch_size"]);
+    options.rates = array("rates");
+    options.first_step = nb::cast<std::int64_t>(given["first_step"]);
+    options.seed = nb::cast<std::uint64_t>(given["seed"]);
+    options.epoch = nb::cast<std::uint32_t>(given["epoch"]);
+    options.label_smoothing = nb::cast<float>(given["label_smoothing"]);
+    options.row_weights = array("row_weights");
+    options.mixing = array("mixing");
+    if (given.contains("augmenter") && !nb::object(given["augmenter"]).is_none())
+        options.augmenter = nb::cast<const Augmenter*>(given["augmenter"]);
+    return options;
+}
+
 nb::tuple as_tuple(const Totals& totals) {
     return nb::make_tuple(totals.loss, totals.correct, totals.steps, totals.bad_step);
+}
+
+void bind_graph(nb::module_& m) {
+    nb::class_<Graph>(m, "Graph")
+        .def("__init__",
+             [](Graph* self,
+                const std::vector<std::tuple<std::string, std::vector<int>, std::vector<float>>>&
+                    operations,
+                int features, int threads) {
+                 std::vector<OpSpec> specs;
+                 for (const auto& [kind, integers, floats] : operations)
+                     specs.push_back({kind, integers, floats});
+                 new (self) Graph(specs, features, threads);
+             })
+        .def("set_optimizer",
+             [](Graph& self, const std::map<std::string, double>& options) {
+                 self.optimizer().set(optimizer_of(options));
+             })
+        .def("shapes",
+             [](const Graph& self) {
+                 std::vector<std::tuple<int, int, bool>> shapes;
+                 for (const Parameter* p : self.parameters())
+                     shapes.emplace_back(p->rows, p->columns, p->trainable);
+                 return shapes;
+             })
+        .def("set",
+             [](Graph& self, std::size_t index, const std::string& slot, Array2<float> values) {
+                 Parameter& parameter = *self.parameters().at(index);
+                 Buffer<float>& into = slot_of(parameter, slot);
+                 if (into.size() == 0) into = Buffer<float>(parameter.values.size());
+                 parameter.put(into, values.data());
+             })
+        .def("get",
+             [](const Graph& self, std::size_t index, const std::string& slot) -> nb::object {
+                 Parameter& parameter = *self.parameters().at(index);
+                 const Buffer<float>& from = slot_of(parameter, slot);
+                 if (from.size() == 0) return nb::none();
+                 return array_of(parameter, from);
+             })
+        .def("train",
+             [](Graph& self, const Data& data, Array1<std::int64_t> labels,
+                Array1<std::int64_t> order, const nb::dict& given, const nb::object& function) {
+                 const PassOptions options = pass_of(given);
+                 Poll poll(function);
+                 Totals totals;
+                 {
+                     nb::gil_scoped_release unlock;
+                     totals = self.train(data, labels.data(), order.data(),
+                                         static_cast<std::int64_t>(order.shape(0)), options,
+                                         [&](std::int64_t done) { return poll(done); });
+                 }
+                 poll.rethrow();
+                 return as_tuple(totals);
+             },
+             nb::arg("data"), nb::arg("labels"), nb::arg("order"), nb::arg("options"),
+             nb::arg("poll").none())
+        .def("gradients",
+             [](Graph& self, const Data& data, Array1<std::int64_t> labels, const nb::dict& given) {
+                 const PassOptions options = pass_of(given);
+                 Totals totals;
+                 {
+                     nb::gil_scoped_release unlock;
+                     totals = self.gradients(data, labels.data(), options);
+                 }
+                 return as_tuple(totals);
+             })
+        .def("infer",
+             [](Graph& self, const Data& data, const nb::object& labels,
+                const nb::object& probabilities, bool averaged, const nb::object& function) {
+                 Poll poll(function);
+                 const std::int64_t* wanted =
+                     labels.is_none() ? nullptr
+                                      : nb::cast<Array1<std::int64_t>>(labels, false).data();
+                 using Table = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+                 float* into = probabilities.is_none()
+                                   ? nullptr
+                                   : nb::cast<Table>(probabilities, false).data();
+                 Totals totals;
+                 {
+                     nb::gil_scoped_release unlock;
+                     totals = self.infer(data, wanted, into, averaged,
+                                         [&](std::int64_t done) { return poll(done); });
+                 }
+                 poll.rethrow();
+                 return as_tuple(totals);
+             },
+             nb::arg("data"), nb::arg("labels").none(), nb::arg("probabilities").none(),
+             nb::arg("averaged"), nb::arg("poll").none());
 }
 
 }  // namespace
 
 NB_MODULE(INKPROOF_MODULE, m) {
+    bind_graph(m);
+
     nb::class_<Data>(m, "Data")
         .def("__init__",
-             [](Data* self, const nb::object& inputs, float scale, float offset) {
-                 new (self) Data(data_of(inputs, scale, offset));
+             [](Data* self, const nb::object& inputs, float scale, float offset, bool lists) {
+                 new (self) Data(data_of(inputs, scale, offset, lists));
              },
              nb::keep_alive<1, 2>());  // the numbers stay where they are
 

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "softmax.hpp"
+
 namespace inkproof {
 
 namespace {
@@ -13,7 +15,6 @@ constexpr int INFERENCE_LANES = 128;
 constexpr int OWN_INPUTS = 4;        // up to so many threads gather the whole batch each
 constexpr int PANELS_IN_CACHE = 8;   // updated and then used while the second-level cache has them
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
-constexpr float WORST_LOSS = 16.118095f;  // -ln(1e-7): Keras clips probabilities there
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
@@ -26,24 +27,6 @@ Range listed(const Operand& operand, Range inputs) {
             operand.rows);
     };
     return {find(inputs.begin), find(inputs.end)};
-}
-
-// Finds each lane's greatest output and its class, the first of equals.
-inline void find_likeliest(const float* z, int units, V& greatest, VI& where) {
-    greatest = load(z);
-    where = VI{};
-    for (int u = 1; u < units; ++u) {
-        const V zu = load(z + u * BLOCK);
-        const VI more = zu > greatest;
-        greatest = more ? zu : greatest;
-        where = more ? VI{} + u : where;
-    }
-}
-
-// -ln p where p = exp(shifted) / sum, for the label's output less the greatest.
-inline float cross_entropy(float sum, float shifted) {
-    const float loss = static_cast<float>(std::log(static_cast<double>(sum))) - shifted;
-    return loss > WORST_LOSS ? WORST_LOSS : loss;
 }
 
 }  // namespace

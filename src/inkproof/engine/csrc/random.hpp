@@ -36,6 +36,35 @@ static inline Words philox(std::uint64_t key, Counter counter) {
     return {{c0, c1, c2, c3}};
 }
 
+// The 32 words of eight draws in a row: philox(key, {place + i, row, 0, 0}) for i = 0 .. 7.
+static inline void philox_row(std::uint64_t key, std::uint32_t place, std::uint32_t row,
+                              std::uint32_t (&words)[32]) {
+    std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+    std::uint32_t c0[8], c1[8], c2[8], c3[8];
+    for (std::uint32_t i = 0; i < 8; ++i) {
+        c0[i] = place + i;
+        c1[i] = row;
+        c2[i] = c3[i] = 0;
+    }
+    for (int round = 0; round < 10; ++round) {
+        for (int i = 0; i < 8; ++i) {
+            const std::uint64_t a = 0xD2511F53ull * c0[i], b = 0xCD9E8D57ull * c2[i];
+            c0[i] = static_cast<std::uint32_t>(b >> 32) ^ c1[i] ^ k0;
+            c1[i] = static_cast<std::uint32_t>(b);
+            c2[i] = static_cast<std::uint32_t>(a >> 32) ^ c3[i] ^ k1;
+            c3[i] = static_cast<std::uint32_t>(a);
+        }
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    for (int i = 0; i < 8; ++i) {
+        words[4 * i] = c0[i];
+        words[4 * i + 1] = c1[i];
+        words[4 * i + 2] = c2[i];
+        words[4 * i + 3] = c3[i];
+    }
+}
+
 // From [0, 1), with the 24 bits that a float holds.
 static inline float unit_float(std::uint32_t word) {
     return static_cast<float>(word >> 8) * 0x1p-24f;

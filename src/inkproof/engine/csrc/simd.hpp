@@ -34,6 +34,18 @@ static inline V splat(float s) { return s - V{}; }
 // What is not a number stays so, that a training which has gone wrong is noticed.
 static inline V relu(V a) { return a < V{} ? V{} : a; }
 
+static inline V square_root(V a) {
+#if INKPROOF_VL == 16
+    return reinterpret_cast<V>(_mm512_sqrt_ps(reinterpret_cast<__m512>(a)));
+#elif INKPROOF_VL == 8
+    return reinterpret_cast<V>(_mm256_sqrt_ps(reinterpret_cast<__m256>(a)));
+#else
+    V root;
+    for (int i = 0; i < VL; ++i) root[i] = __builtin_sqrtf(a[i]);
+    return root;
+#endif
+}
+
 // Whether any comparison of a vector's numbers came out true.
 static inline bool any(VI comparisons) {
 #if INKPROOF_VL == 16

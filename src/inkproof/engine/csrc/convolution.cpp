@@ -1,0 +1,391 @@
+// Convolution, its input's errors and its kernel's gradient, without rearranging the images: the
+// batch is the vector, so an output is a sum of weights times rows of lanes, as in a dense layer.
+//
+// The kernel is a matrix whose rows are (y, x, channel) of the window and whose columns are the
+// filters. What an output position sees of one row of the image is a run of features that lie one
+// after the other, and so do their rows of the kernel. Images of few channels are the exception:
+// there the runs are too short, and a position's window is copied together first.
+#include <vector>
+
+#include "ops.hpp"
+
+namespace inkproof {
+
+namespace {
+
+constexpr int FEW_CHANNELS = 8;
+constexpr int POSITIONS = 8;     // whose errors stay in the first-level cache for the gradient
+constexpr int LEAST_TASKS = 16;  // into which the kernel's gradient is cut
+
+#if INKPROOF_VL == 16
+constexpr int GRADIENT_ROWS = 16;
+#elif INKPROOF_VL == 8
+constexpr int GRADIENT_ROWS = 6;
+#else
+constexpr int GRADIENT_ROWS = 3;
+#endif
+
+struct Run {
+    std::size_t row;      // of the kernel, times PANEL
+    std::size_t feature;  // of the input, times BLOCK
+    int count;
+};
+
+// y[unit][lane] = bias + sum over runs; U units of a panel, NV vectors of lanes.
+template <int U, int NV>
+inline void product_tile(const float* w, const Run* runs, int run_count, const float* x, float* y,
+                         const float* bias, bool is_relu) {
+    V sum[U][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) sum[i][j] = bias ? splat(bias[i]) : V{};
+    for (int r = 0; r < run_count; ++r) {
+        const float* row = w + runs[r].row;
+        const float* from = x + runs[r].feature;
+        for (int k = 0; k < runs[r].count; ++k, row += PANEL, from += BLOCK) {
+            V xs[NV];
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) xs[j] = load(from + j * VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < U; ++i) {
+                const V ws = splat(row[i]);
+#pragma GCC unroll 16
+                for (int j = 0; j < NV; ++j) sum[i][j] += ws * xs[j];
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j)
+            store(y + i * BLOCK + j * VL, is_relu ? relu(sum[i][j]) : sum[i][j]);
+}
+
+inline void product(const float* w, const Run* runs, int run_count, const float* x, float* y,
+                    const float* bias, bool is_relu, int units, int vectors) {
+    for (int unit = 0; unit < units; unit += TILE)
+        with_constant<TILE>(std::min(units - unit, TILE), [&](auto wanted) {
+            constexpr int U = decltype(wanted)::value;
+            const float* b = bias ? bias + unit : nullptr;
+            int v = 0;
+            for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
+                product_tile<U, TILE_VECTORS>(w + unit, runs, run_count, x + v * VL,
+                                              y + unit * BLOCK + v * VL, b, is_relu);
+            for (; v < vectors; ++v)
+                product_tile<U, 1>(w + unit, runs, run_count, x + v * VL,
+                                   y + unit * BLOCK + v * VL, b, is_relu);
+        });
+}
+
+// g[row][filter] += sum over positions and lanes of x[row][lane] t[lane][filter], for K rows that
+// lie one after the other at each position, and one panel of filters.
+template <int K>
+inline void gradient_tile(float* g, const float* const* x, const float* const* t, int positions,
+                          int lanes) {
+    V sum[K][VP];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < VP; ++j) sum[i][j] = load(g + i * PANEL + j * VL);
+    for (int p = 0; p < positions; ++p) {
+        const float* from = x[p];
+        const float* error = t[p];
+        for (int b = 0; b < lanes; ++b, error += PANEL) {
+            V ts[VP];
+#pragma GCC unroll 16
+            for (int j = 0; j < VP; ++j) ts[j] = load(error + j * VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < K; ++i) {
+                const V xs = splat(from[i * BLOCK + b]);
+#pragma GCC unroll 16
+                for (int j = 0; j < VP; ++j) sum[i][j] += xs * ts[j];
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < VP; ++j) store(g + i * PANEL + j * VL, sum[i][j]);
+}
+
+// Calls f(first, count) for pieces of 0 .. n - 1 of about equal size, each at most `most`.
+template <typename F>
+inline void in_pieces(int n, int most, F&& f) {
+    const int pieces = (n + most - 1) / most;
+    for (int i = 0; i < pieces; ++i) f(n * i / pieces, n * (i + 1) / pieces - n * i / pieces);
+}
+
+class ConvolutionOp : public Op {
+public:
+    ConvolutionOp(Tensor& in, Tensor& out, const Window& window, int filters, bool has_bias,
+                  bool is_relu)
+        : Op(in, out), w_(window), filters_(filters), has_bias_(has_bias), is_relu_(is_relu),
+          is_copied_(window.channels < FEW_CHANNELS),
+          rows_(window.kernel_height * window.kernel_width * window.channels),
+          panels_((filters + PANEL - 1) / PANEL), positions_(window.out_height * window.out_width),
+          parts_(std::max(1, LEAST_TASKS / panels_)), kernel_(rows_, filters, true),
+          bias_(1, filters, has_bias) {}
+
+    void reserve(int, int members, bool training) override {
+        if (static_cast<int>(scratch_.size()) < members)
+            for (int i = 0; i < members; ++i) scratch_.emplace_back(*this);
+        if (!training || shares_.size() > 0) return;
+        shares_ = Buffer<float>(static_cast<std::size_t>(parts_ * panels_) * share_size());
+        const auto kernel_rows = static_cast<std::size_t>(w_.kernel_height * w_.kernel_width *
+                                                          filters_);
+        turned_ = Buffer<float>(kernel_rows * static_cast<std::size_t>(
+                                                  round_up(w_.channels, PANEL)));
+    }
+
+    void forward(const Step& step, const Worker& worker) override {
+        worker.each(step.blocks * w_.out_height, [&](int task) {
+            const int block = task / w_.out_height, oy = task % w_.out_height;
+            const int vectors = step.vectors(block);
+            Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
+            for (int ox = 0; ox < w_.out_width; ++ox) {
+                const float* x = in_.value(block, 0);
+                int runs = 0;
+                if (is_copied_) {
+                    copy_window(x, oy, ox, scratch.window.get(), vectors);
+                    x = scratch.window.get();
+                    scratch.runs[runs++] = {0, 0, rows_};
+                } else {
+                    runs = list_runs(oy, ox, scratch.runs.data());
+                }
+                float* y = out_.value(block, (oy * w_.out_width + ox) * filters_);
+                for (int p = 0; p < panels_; ++p)
+                    product(kernel_.values.get() + p * kernel_.panel_stride, scratch.runs.data(),
+                            runs, x, y + p * PANEL * BLOCK, bias_.values.get() + p * PANEL,
+                            is_relu_, std::min(PANEL, filters_ - p * PANEL), vectors);
+            }
+        });
+    }
+
+    void backward(const Step& step, const Worker& worker, bool input_errors) override {
+        if (is_relu_)
+            each_row(step, worker, out_.features, [&](int block, int k) {
+                mask_by_output(out_, block, k, k + 1, step.vectors(block));
+            });
+        if (input_errors) {
+            turn_kernel(worker);
+            worker.each(step.blocks * w_.height, [&](int task) {
+                send_back(task / w_.height, task % w_.height, step,
+                          scratch_[static_cast<std::size_t>(worker.member())]);
+            });
+        }
+        worker.each(parts_ * panels_, [&](int task) {
+            add_share(step, task / panels_, task % panels_,
+                      scratch_[static_cast<std::size_t>(worker.member())]);
+        });
+        constexpr int some = 32;
+        const int groups = (rows_ + 1 + some - 1) / some;
+        worker.each(panels_ * groups, [&](int task) {
+            const int panel = task / groups, first = task % groups * some;
+            sum_shares(step, panel, first, std::min(first + some, rows_ + 1));
+        });
+    }
+
+    std::vector<Parameter*> parameters() override {
+        if (has_bias_) return {&kernel_, &bias_};
+        return {&kernel_};
+    }
+
+private:
+    struct Scratch {  // of one thread
+        explicit Scratch(const ConvolutionOp& op)
+            : runs(static_cast<std::size_t>(op.w_.kernel_height * op.w_.kernel_width)),
+              window(static_cast<std::size_t>(op.is_copied_ ? op.rows_ * BLOCK * POSITIONS : 0)),
+              errors(POSITIONS * BLOCK * PANEL), zeros(static_cast<std::size_t>(PANEL * BLOCK)) {}
+        std::vector<Run> runs;
+        Buffer<float> window;  // [position][row][lane]
+        Buffer<float> errors;  // [position][lane][16 filters]
+        Buffer<float> zeros;
+    };
+
+    std::size_t share_size() const { return static_cast<std::size_t>(rows_ + 1) * PANEL; }
+
+    // What the output at (oy, ox) sees, one run for each row of the image.
+    int list_runs(int oy, int ox, Run* runs) const {
+        const Range ys = w_.rows(oy), xs = w_.columns(ox);
+        if (xs.begin >= xs.end) return 0;
+        int count = 0;
+        for (int iy = ys.begin; iy < ys.end; ++iy) {
+            const int ky = iy - oy * w_.stride_y + w_.pad_top;
+            const int kx = xs.begin - ox * w_.stride_x + w_.pad_left;
+            const int row = (ky * w_.kernel_width + kx) * w_.channels;
+            const int feature = (iy * w_.width + xs.begin) * w_.channels;
+            runs[count++] = {static_cast<std::size_t>(row) * PANEL,
+                             static_cast<std::size_t>(feature) * BLOCK,
+                             (xs.end - xs.begin) * w_.channels};
+        }
+        return count;
+    }
+
+    // The same as [row][lane], zero outside the image.
+    void copy_window(const float* x, int oy, int ox, float* to, int vectors) const {
+        for (int ky = 0; ky < w_.kernel_height; ++ky) {
+            const int iy = oy * w_.stride_y - w_.pad_top + ky;
+            for (int kx = 0; kx < w_.kernel_width; ++kx) {
+                const int ix = ox * w_.stride_x - w_.pad_left + kx;
+                const bool inside = iy >= 0 && iy < w_.height && ix >= 0 && ix < w_.width;
+                const float* from =
+                    inside ? x + static_cast<std::size_t>((iy * w_.width + ix) * w_.channels) * BLOCK
+                           : nullptr;
+                for (int c = 0; c < w_.channels; ++c, to += BLOCK)
+                    for (int v = 0; v < vectors * VL; v += VL)
+                        store(to + v, inside ? load(from + c * BLOCK + v) : V{});
+            }
+        }
+    }
+
+    // The kernel with filters and channels exchanged: [panel of channels][(y, x, filter)][16].
+    void turn_kernel(const Worker& worker) {
+        const int places = w_.kernel_height * w_.kernel_width;
+        const std::size_t stride = static_cast<std::size_t>(places * filters_) * PANEL;
+        worker.each(places, [&](int place) {
+            for (int c = 0; c < w_.channels; ++c) {
+                const int row = place * w_.channels + c;
+                float* to = turned_.get() + c / PANEL * stride + c % PANEL +
+                            static_cast<std::size_t>(place * filters_) * PANEL;
+                for (int f = 0; f < filters_; ++f)
+                    to[f * PANEL] = kernel_.values[f / PANEL * kernel_.panel_stride +
+                                                   static_cast<std::size_t>(row * PANEL) +
+                                                   f % PANEL];
+            }
+        });
+    }
+
+    // The errors of one row of the input: what each pixel did to the outputs that saw it.
+    void send_back(int block, int iy, const Step& step, Scratch& scratch) const {
+        const std::size_t stride = static_cast<std::size_t>(w_.kernel_height * w_.kernel_width *
+                                                            filters_) * PANEL;
+        for (int ix = 0; ix < w_.width; ++ix) {
+            int runs = 0;
+            for (int ky = 0; ky < w_.kernel_height; ++ky) {
+                const int above = iy + w_.pad_top - ky, oy = above / w_.stride_y;
+                if (above < 0 || above % w_.stride_y != 0 || oy >= w_.out_height) continue;
+                for (int kx = 0; kx < w_.kernel_width; ++kx) {
+                    const int before = ix + w_.pad_left - kx, ox = before / w_.stride_x;
+                    if (before < 0 || before % w_.stride_x != 0 || ox >= w_.out_width) continue;
+                    scratch.runs[static_cast<std::size_t>(runs++)] = {
+                        static_cast<std::size_t>((ky * w_.kernel_width + kx) * filters_) * PANEL,
+                        static_cast<std::size_t>((oy * w_.out_width + ox) * filters_) * BLOCK,
+                        filters_};
+                }
+            }
+            float* d = in_.error(block, (iy * w_.width + ix) * w_.channels);
+            for (int first = 0; first < w_.channels; first += PANEL)
+                product(turned_.get() + first / PANEL * stride, scratch.runs.data(), runs,
+                        out_.error(block, 0), d + first * BLOCK, nullptr, false,
+                        std::min(PANEL, w_.channels - first), step.vectors(block));
+        }
+    }
+
+    // One part of the sum over the batch's positions, which is the kernel's gradient; its last row
+    // is the bias'.
+    void add_share(const Step& step, int part, int panel, Scratch& scratch) const {
+        float* g = shares_.get() + static_cast<std::size_t>(part * panels_ + panel) * share_size();
+        std::fill(g, g + share_size(), 0.0f);
+        const int chunks = (positions_ + POSITIONS - 1) / POSITIONS;
+        const Range mine = share(step.blocks * chunks, 1, part, parts_);
+        for (int chunk = mine.begin; chunk < mine.end; ++chunk) {
+            const int block = chunk / chunks, first = chunk % chunks * POSITIONS;
+            const int count = std::min(POSITIONS, positions_ - first);
+            const int vectors = step.vectors(block), lanes = step.block_lanes(block);
+            for (int i = 0; i < count; ++i)
+                to_lanes(out_.error(block, (first + i) * filters_ + panel * PANEL),
+                         scratch.errors.get() + i * BLOCK * PANEL, PANEL, PANEL, vectors);
+            // Filters beyond the last belong to the next position; their columns are padding.
+            add_chunk(block, first, count, lanes, vectors, g, scratch);
+            float* bias = g + static_cast<std::size_t>(rows_) * PANEL;
+            for (int j = 0; j < PANEL; j += VL) {
+                V sum = load(bias + j);
+                for (int i = 0; i < count; ++i)
+                    for (int b = 0; b < lanes; ++b)
+                        sum += load(scratch.errors.get() + (i * BLOCK + b) * PANEL + j);
+                store(bias + j, sum);
+            }
+        }
+    }
+
+    void add_chunk(int block, int first, int count, int lanes, int vectors, float* g,
+                   Scratch& scratch) const {
+        const float* x[POSITIONS];
+        const float* t[POSITIONS];
+        const auto add = [&](int row, int rows, int positions) {
+            with_constant<GRADIENT_ROWS>(rows, [&](auto wanted) {
+                gradient_tile<decltype(wanted)::value>(g + static_cast<std::size_t>(row) * PANEL, x,
+                                                       t, positions, lanes);
+            });
+        };
+        if (is_copied_) {
+            for (int i = 0; i < count; ++i)
+                copy_window(in_.value(block, 0), (first + i) / w_.out_width,
+                            (first + i) % w_.out_width,
+                            scratch.window.get() + static_cast<std::size_t>(i * rows_) * BLOCK,
+                            vectors);
+            in_pieces(rows_, GRADIENT_ROWS, [&](int row, int rows) {
+                for (int i = 0; i < count; ++i) {
+                    x[i] = scratch.window.get() + static_cast<std::size_t>(i * rows_ + row) * BLOCK;
+                    t[i] = scratch.errors.get() + i * BLOCK * PANEL;
+                }
+                add(row, rows, count);
+            });
+            return;
+        }
+        for (int ky = 0; ky < w_.kernel_height; ++ky)
+            for (int kx = 0; kx < w_.kernel_width; ++kx) {
+                const float* pixels[POSITIONS];
+                int seen = 0;
+                for (int i = 0; i < count; ++i) {
+                    const int iy = (first + i) / w_.out_width * w_.stride_y - w_.pad_top + ky;
+                    const int ix = (first + i) % w_.out_width * w_.stride_x - w_.pad_left + kx;
+                    if (iy < 0 || iy >= w_.height || ix < 0 || ix >= w_.width) continue;
+                    pixels[seen] = in_.value(block, (iy * w_.width + ix) * w_.channels);
+                    t[seen++] = scratch.errors.get() + i * BLOCK * PANEL;
+                }
+                in_pieces(w_.channels, GRADIENT_ROWS, [&](int channel, int rows) {
+                    for (int i = 0; i < seen; ++i) x[i] = pixels[i] + channel * BLOCK;
+                    add((ky * w_.kernel_width + kx) * w_.channels + channel, rows, seen);
+                });
+            }
+    }
+
+    // The parts' sums together, in their order, for some rows of one panel.
+    void sum_shares(const Step& step, int panel, int begin, int end) const {
+        const int filled = std::min(PANEL, filters_ - panel * PANEL);
+        for (int row = begin; row < end; ++row) {
+            alignas(64) float sum[PANEL] = {};
+            for (int part = 0; part < parts_; ++part) {
+                const float* from = shares_.get() +
+                                    static_cast<std::size_t>(part * panels_ + panel) *
+                                        share_size() + static_cast<std::size_t>(row) * PANEL;
+                for (int i = 0; i < filled; ++i) sum[i] += from[i];
+            }
+            const auto at = static_cast<std::size_t>(row) * PANEL;
+            if (row < rows_)
+                deliver(step, kernel_, panel * kernel_.panel_stride + at, sum, PANEL);
+            else if (has_bias_)
+                deliver(step, bias_, static_cast<std::size_t>(panel * PANEL), sum, PANEL);
+        }
+    }
+
+    const Window w_;
+    const int filters_;
+    const bool has_bias_, is_relu_, is_copied_;
+    const int rows_, panels_, positions_, parts_;
+    mutable Parameter kernel_, bias_;
+    Buffer<float> turned_;
+    Buffer<float> shares_;  // [part][panel][row, and one for the bias][16]
+    std::vector<Scratch> scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
+                                     bool has_bias, bool is_relu) {
+    return std::make_unique<ConvolutionOp>(in, out, window, filters, has_bias, is_relu);
+}
+
+}  // namespace inkproof

@@ -1,0 +1,131 @@
+// A fully connected layer.
+#include "ops.hpp"
+
+namespace inkproof {
+
+namespace {
+
+constexpr int GROUP = 96;  // inputs whose gradients a task works out: a multiple of every tile
+
+class DenseOp : public Op {
+public:
+    DenseOp(Tensor& in, Tensor& out, bool has_bias, bool is_relu)
+        : Op(in, out), has_bias_(has_bias), is_relu_(is_relu),
+          panels_((out.features + PANEL - 1) / PANEL),
+          lane_stride_(static_cast<std::size_t>(panels_ | 1) * PANEL),
+          kernel_(in.features, out.features, true), bias_(1, out.features, has_bias),
+          rows_(static_cast<std::size_t>(in.features)),
+          units_(static_cast<std::size_t>(out.features)) {
+        for (int k = 0; k < in.features; ++k)
+            rows_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(k * PANEL);
+        for (int u = 0; u < out.features; ++u) {
+            const auto unit = static_cast<std::size_t>(u);
+            units_[unit] = {unit / PANEL * kernel_.panel_stride + unit % PANEL, unit * BLOCK};
+        }
+    }
+
+    void reserve(int blocks, int members, bool training) override {
+        const std::size_t wanted = static_cast<std::size_t>(blocks) * BLOCK * lane_stride_;
+        if (!training || transposed_.size() >= wanted) return;
+        transposed_ = Buffer<float>(wanted);
+        scratch_.clear();
+        for (int i = 0; i < members; ++i) scratch_.emplace_back(GROUP * PANEL);
+    }
+
+    // Few units are split by lanes as well.
+    void forward(const Step& step, const Worker& worker) override {
+        const int parts = panels_ >= 8 ? 1 : VB / TILE_VECTORS;
+        const int lanes_a_part = VB / parts;
+        worker.each(panels_ * step.blocks * parts, [&](int task) {
+            const int panel = task / (step.blocks * parts);
+            const int block = task / parts % step.blocks;
+            const int first = task % parts * lanes_a_part;
+            const int vectors = std::min(lanes_a_part, step.vectors(block) - first);
+            if (vectors <= 0) return;
+            const int units = std::min(PANEL, out_.features - panel * PANEL);
+            float* y = out_.value(block, panel * PANEL);
+            for (int u = 0; u < units; ++u)
+                for (int v = first; v < first + vectors; ++v)
+                    store(y + u * BLOCK + v * VL, splat(bias_.values[panel * PANEL + u]));
+            const float* w = kernel_.values.get() + panel * kernel_.panel_stride;
+            for (int k = 0; k < in_.features; k += INPUTS_AT_ONCE)
+                forward_panel(w, rows_.get() + k, std::min(INPUTS_AT_ONCE, in_.features - k),
+                              in_.value(block, k), y, units, first, vectors);
+            if (!is_relu_) return;
+            for (int u = 0; u < units; ++u)
+                for (int v = first; v < first + vectors; ++v)
+                    store(y + u * BLOCK + v * VL, relu(load(y + u * BLOCK + v * VL)));
+        });
+    }
+
+    void backward(const Step& step, const Worker& worker, bool input_errors) override {
+        worker.each(panels_ * step.blocks, [&](int task) {
+            const int panel = task / step.blocks, block = task % step.blocks;
+            const int begin = panel * PANEL, end = std::min(begin + PANEL, out_.features);
+            if (is_relu_) mask_by_output(out_, block, begin, end, step.vectors(block));
+            to_lanes(out_.error(block, begin), lane(block) + begin, lane_stride_, PANEL,
+                     step.vectors(block));
+        });
+        if (input_errors) {
+            constexpr int rows = 32;
+            const int groups = (in_.features + rows - 1) / rows;
+            worker.each(groups * step.blocks, [&](int task) {
+                const int first = task / step.blocks * rows, block = task % step.blocks;
+                const int count = std::min(rows, in_.features - first);
+                for (int u = 0; u < out_.features; u += INPUTS_AT_ONCE)
+                    backward_rows(kernel_.values.get(), rows_.get() + first, count,
+                                  units_.get() + u, std::min(INPUTS_AT_ONCE, out_.features - u),
+                                  out_.error(block, 0), in_.error(block, 0), step.vectors(block),
+                                  u == 0);
+            });
+        }
+        const int groups = (in_.features + GROUP - 1) / GROUP;
+        worker.each(panels_ * groups, [&](int task) {
+            const int panel = task / groups, first = task % groups * GROUP;
+            const int count = std::min(GROUP, in_.features - first);
+            float* gradient = scratch_[static_cast<std::size_t>(worker.member())].get();
+            std::fill(gradient, gradient + count * PANEL, 0.0f);
+            const float* errors = lane(0) + panel * PANEL;
+            update_panels(gradient, 0, 1, rows_.get(), count, in_.value(0, first), in_.stride,
+                          errors, lane_stride_, step.lanes, 1.0f);
+            deliver(step, kernel_,
+                    panel * kernel_.panel_stride + static_cast<std::size_t>(first * PANEL),
+                    gradient, count * PANEL);
+            if (first != 0 || !has_bias_) return;
+            for (int j = 0; j < PANEL; j += VL) {
+                V sum{};
+                for (int b = 0; b < step.lanes; ++b)
+                    sum += load(errors + static_cast<std::size_t>(b) * lane_stride_ + j);
+                store(gradient + j, sum);
+            }
+            deliver(step, bias_, static_cast<std::size_t>(panel * PANEL), gradient, PANEL);
+        });
+    }
+
+    std::vector<Parameter*> parameters() override {
+        if (has_bias_) return {&kernel_, &bias_};
+        return {&kernel_};
+    }
+
+private:
+    float* lane(int block) const {
+        return transposed_.get() + static_cast<std::size_t>(block) * BLOCK * lane_stride_;
+    }
+
+    const bool has_bias_, is_relu_;
+    const int panels_;
+    const std::size_t lane_stride_;  // an odd number of cache lines, which spread over the sets
+    Parameter kernel_, bias_;
+    Buffer<std::uint32_t> rows_;     // where each input's row of a panel begins
+    Buffer<UnitAt> units_;
+    Buffer<float> transposed_;       // the errors, [block][lane][unit]
+    std::vector<Buffer<float>> scratch_;  // of each thread
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_relu) {
+    return std::make_unique<DenseOp>(in, out, has_bias, is_relu);
+}
+
+}  // namespace inkproof

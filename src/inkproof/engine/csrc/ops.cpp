@@ -1,0 +1,369 @@
+// The operations that work on one number, one channel or one window at a time.
+#include "ops.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "random.hpp"
+
+namespace inkproof {
+
+Window Window::of(int height, int width, int channels, int kernel_height, int kernel_width,
+                  int stride_y, int stride_x, bool same) {
+    Window w{height, width, channels, kernel_height, kernel_width, stride_y, stride_x, 0, 0, 0, 0};
+    if (same) {
+        w.out_height = (height + stride_y - 1) / stride_y;
+        w.out_width = (width + stride_x - 1) / stride_x;
+        w.pad_top = std::max((w.out_height - 1) * stride_y + kernel_height - height, 0) / 2;
+        w.pad_left = std::max((w.out_width - 1) * stride_x + kernel_width - width, 0) / 2;
+    } else {
+        w.out_height = (height - kernel_height) / stride_y + 1;
+        w.out_width = (width - kernel_width) / stride_x + 1;
+    }
+    return w;
+}
+
+namespace {
+
+// --- Activations ---------------------------------------------------------------------------------
+
+inline V absolute(V x) { return x < V{} ? -x : x; }
+inline V exp_minus(V magnitude) { return exp_nonpositive(-magnitude); }
+
+// The error function: Abramowitz and Stegun 1964, 7.1.26, error below 1.5e-7.
+inline V error_function(V x) {
+    const V a = absolute(x);
+    const V t = 1.0f / (1.0f + 0.3275911f * a);
+    V p = t * 1.061405429f - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    const V y = 1.0f - p * t * exp_minus(a * a);
+    return x < V{} ? -y : y;
+}
+
+inline V sigmoid(V x) {
+    const V e = exp_minus(absolute(x));
+    return (x < V{} ? e : splat(1.0f)) / (1.0f + e);
+}
+
+inline V hyperbolic_tangent(V x) {
+    const V e = exp_minus(2.0f * absolute(x));
+    const V y = (1.0f - e) / (1.0f + e);
+    return x < V{} ? -y : y;
+}
+
+constexpr float LEAK = 0.2f;
+constexpr float SQRT_HALF = 0.70710678f, INV_SQRT_2PI = 0.39894228f;
+
+template <Function F>
+inline V activate(V x) {
+    if constexpr (F == Function::linear) return x;
+    if constexpr (F == Function::relu) return relu(x);
+    if constexpr (F == Function::leaky_relu) return x < V{} ? x * LEAK : x;
+    if constexpr (F == Function::gelu) return 0.5f * x * (1.0f + error_function(x * SQRT_HALF));
+    if constexpr (F == Function::tanh) return hyperbolic_tangent(x);
+    if constexpr (F == Function::sigmoid) return sigmoid(x);
+}
+
+// The derivative; all but gelu's is told by the output y.
+template <Function F>
+inline V slope(V x, V y) {
+    if constexpr (F == Function::linear) return splat(1.0f);
+    if constexpr (F == Function::relu) return y > V{} ? splat(1.0f) : V{};
+    if constexpr (F == Function::leaky_relu) return y > V{} ? splat(1.0f) : splat(LEAK);
+    if constexpr (F == Function::gelu)
+        return 0.5f * (1.0f + error_function(x * SQRT_HALF)) + x * INV_SQRT_2PI * exp_minus(0.5f * x * x);
+    if constexpr (F == Function::tanh) return 1.0f - y * y;
+    if constexpr (F == Function::sigmoid) return y * (1.0f - y);
+}
+
+// In place where the input and the output are one tensor.
+template <Function F>
+class ActivationOp : public Op {
+public:
+    using Op::Op;
+
+    void forward(const Step& step, const Worker& worker) override {
+        each_row(step, worker, in_.features, [&](int block, int k) {
+            const float* x = in_.value(block, k);
+            float* y = out_.value(block, k);
+            for (int v = 0; v < step.vectors(block); ++v)
+                store(y + v * VL, activate<F>(load(x + v * VL)));
+        });
+    }
+
+    void backward(const Step& step, const Worker& worker, bool) override {
+        each_row(step, worker, in_.features, [&](int block, int k) {
+            const float *x = in_.value(block, k), *y = out_.value(block, k);
+            const float* e = out_.error(block, k);
+            float* d = in_.error(block, k);
+            for (int v = 0; v < step.vectors(block) * VL; v += VL)
+                store(d + v, load(e + v) * slope<F>(load(x + v), load(y + v)));
+        });
+    }
+
+    bool reads_output() const override { return true; }
+};
+
+// --- Residual blocks -----------------------------------------------------------------------------
+
+class JoinOp : public Op {
+public:
+    JoinOp(Tensor& in, Tensor& out, Tensor& forked) : Op(in, out), forked_(forked) {}
+
+    void forward(const Step& step, const Worker& worker) override {
+        each_row(step, worker, in_.features, [&](int block, int k) {
+            const float *x = in_.value(block, k), *other = forked_.value(block, k);
+            for (int v = 0; v < step.vectors(block) * VL; v += VL)
+                store(out_.value(block, k) + v, load(x + v) + load(other + v));
+        });
+    }
+
+    // The fork takes its share when the block's own operations are done.
+    void backward(const Step& step, const Worker& worker, bool) override {
+        each_row(step, worker, in_.features, [&](int block, int k) {
+            for (int v = 0; v < step.vectors(block) * VL; v += VL)
+                store(in_.error(block, k) + v, load(out_.error(block, k) + v));
+        });
+    }
+
+private:
+    Tensor& forked_;
+};
+
+class ForkOp : public Op {
+public:
+    ForkOp(Tensor& forked, const Tensor& joined) : Op(forked, forked), joined_(joined) {}
+
+    void forward(const Step&, const Worker&) override {}
+
+    void backward(const Step& step, const Worker& worker, bool input_errors) override {
+        if (!input_errors) return;
+        each_row(step, worker, in_.features, [&](int block, int k) {
+            float* d = in_.error(block, k);
+            for (int v = 0; v < step.vectors(block) * VL; v += VL)
+                store(d + v, load(d + v) + load(joined_.error(block, k) + v));
+        });
+    }
+
+private:
+    const Tensor& joined_;
+};
+
+// --- Dropout -------------------------------------------------------------------------------------
+
+// Keras' dropout: an input becomes 0 with the rate's probability, the others are scaled up. Lane l
+// of block b keeps feature k where word l % 4 of draw 8 k + l / 4 is at least rate * 2^32; its key
+// is made of the seed, the epoch, the layer's number and b, its counter of the batch's number.
+class DropoutOp : public Op {
+public:
+    DropoutOp(Tensor& in, Tensor& out, float rate, std::uint32_t number)
+        : Op(in, out), number_(number), scale_(1 / (1 - rate)),
+          threshold_(static_cast<std::uint32_t>(static_cast<double>(rate) * 4294967296.0)) {}
+
+    void reserve(int blocks, int, bool) override {
+        const std::size_t wanted = static_cast<std::size_t>(blocks) *
+                                   static_cast<std::size_t>(in_.features);
+        if (kept_.size() < wanted) kept_ = Buffer<std::uint32_t>(wanted);
+    }
+
+    void forward(const Step& step, const Worker& worker) override {
+        each_row(step, worker, in_.features, [&](int block, int k) {
+            const float* x = in_.value(block, k);
+            float* y = out_.value(block, k);
+            if (!step.training) {
+                for (int v = 0; v < step.vectors(block) * VL; v += VL) store(y + v, load(x + v));
+                return;
+            }
+            const std::uint32_t kept = draw(step, block, k);
+            kept_[static_cast<std::size_t>(block) * in_.features + k] = kept;
+            for (int lane = 0; lane < BLOCK; ++lane)
+                y[lane] = kept >> lane & 1 ? x[lane] * scale_ : 0.0f;
+        });
+    }
+
+    void backward(const Step& step, const Worker& worker, bool input_errors) override {
+        if (!input_errors) return;
+        each_row(step, worker, in_.features, [&](int block, int k) {
+            const std::uint32_t kept = kept_[static_cast<std::size_t>(block) * in_.features + k];
+            const float* e = out_.error(block, k);
+            float* d = in_.error(block, k);
+            for (int lane = 0; lane < BLOCK; ++lane)
+                d[lane] = kept >> lane & 1 ? e[lane] * scale_ : 0.0f;
+        });
+    }
+
+private:
+    std::uint32_t draw(const Step& step, int block, int k) const {
+        const Words key = philox(
+            step.seed, {static_cast<std::uint32_t>(step.first_block + block), number_, step.epoch,
+                        static_cast<std::uint32_t>(Draw::dropout)});
+        const std::uint64_t own = key.word[0] | static_cast<std::uint64_t>(key.word[1]) << 32;
+        std::uint32_t words[BLOCK];
+        philox_row(own, static_cast<std::uint32_t>(k) * 8, step.number, words);
+        std::uint32_t kept = 0;
+        for (int lane = 0; lane < BLOCK; ++lane)
+            kept |= static_cast<std::uint32_t>(words[lane] >= threshold_) << lane;
+        return kept;
+    }
+
+    const std::uint32_t number_;
+    const float scale_;
+    const std::uint32_t threshold_;
+    Buffer<std::uint32_t> kept_;  // [block][feature], a bit for each lane
+};
+
+// --- Pooling -------------------------------------------------------------------------------------
+
+class PoolingOp : public Op {
+public:
+    PoolingOp(Tensor& in, Tensor& out, const Window& window, bool is_max)
+        : Op(in, out), w_(window), is_max_(is_max) {}
+
+    void forward(const Step& step, const Worker& worker) override {
+        worker.each(step.blocks * w_.out_height, [&](int task) {
+            const int block = task / w_.out_height, oy = task % w_.out_height;
+            for (int ox = 0; ox < w_.out_width; ++ox) {
+                const Range ys = w_.rows(oy), xs = w_.columns(ox);
+                const float share = 1.0f / static_cast<float>((ys.end - ys.begin) *
+                                                              (xs.end - xs.begin));
+                for (int c = 0; c < w_.channels; ++c) {
+                    float* y = out_.value(block, (oy * w_.out_width + ox) * w_.channels + c);
+                    for (int v = 0; v < step.vectors(block) * VL; v += VL) {
+                        V sum = is_max_ ? load(at(block, ys.begin, xs.begin, c) + v) : V{};
+                        for (int iy = ys.begin; iy < ys.end; ++iy)
+                            for (int ix = xs.begin; ix < xs.end; ++ix) {
+                                const V x = load(at(block, iy, ix, c) + v);
+                                sum = is_max_ ? (x > sum ? x : sum) : sum + x;
+                            }
+                        store(y + v, is_max_ ? sum : sum * share);
+                    }
+                }
+            }
+        });
+    }
+
+    // The first of equal maxima has the whole error.
+    void backward(const Step& step, const Worker& worker, bool input_errors) override {
+        if (!input_errors) return;
+        const int groups = (w_.channels + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK;
+        worker.each(step.blocks * groups, [&](int task) {
+            const int block = task / groups, first = task % groups * CHANNELS_A_TASK;
+            const int last = std::min(first + CHANNELS_A_TASK, w_.channels);
+            for (int pixel = 0; pixel < w_.height * w_.width; ++pixel)
+                for (int c = first; c < last; ++c)
+                    for (int v = 0; v < BLOCK; v += VL)
+                        store(in_.error(block, pixel * w_.channels + c) + v, V{});
+            for (int oy = 0; oy < w_.out_height; ++oy)
+                for (int ox = 0; ox < w_.out_width; ++ox)
+                    for (int c = first; c < last; ++c) spread(step, block, oy, ox, c);
+        });
+    }
+
+private:
+    static constexpr int CHANNELS_A_TASK = 8;
+
+    const float* at(int block, int iy, int ix, int c) const {
+        return in_.value(block, (iy * w_.width + ix) * w_.channels + c);
+    }
+
+    void spread(const Step& step, int block, int oy, int ox, int c) const {
+        const Range ys = w_.rows(oy), xs = w_.columns(ox);
+        const float share =
+            1.0f / static_cast<float>((ys.end - ys.begin) * (xs.end - xs.begin));
+        const float* e = out_.error(block, (oy * w_.out_width + ox) * w_.channels + c);
+        for (int v = 0; v < step.vectors(block) * VL; v += VL) {
+            const V error = load(e + v);
+            V greatest = load(at(block, ys.begin, xs.begin, c) + v);
+            if (is_max_)
+                for (int iy = ys.begin; iy < ys.end; ++iy)
+                    for (int ix = xs.begin; ix < xs.end; ++ix) {
+                        const V x = load(at(block, iy, ix, c) + v);
+                        greatest = x > greatest ? x : greatest;
+                    }
+            VI open = ~VI{};
+            for (int iy = ys.begin; iy < ys.end; ++iy)
+                for (int ix = xs.begin; ix < xs.end; ++ix) {
+                    float* d = in_.error(block, (iy * w_.width + ix) * w_.channels + c) + v;
+                    if (is_max_) {
+                        const VI hit = (load(at(block, iy, ix, c) + v) == greatest) & open;
+                        open &= ~hit;
+                        store(d, load(d) + (hit ? error : V{}));
+                    } else {
+                        store(d, load(d) + error * share);
+                    }
+                }
+        }
+    }
+
+    const Window w_;
+    const bool is_max_;
+};
+
+class GlobalAverageOp : public Op {
+public:
+    GlobalAverageOp(Tensor& in, Tensor& out, int positions, int channels)
+        : Op(in, out), positions_(positions), channels_(channels) {}
+
+    void forward(const Step& step, const Worker& worker) override {
+        const float share = 1.0f / static_cast<float>(positions_);
+        each_row(step, worker, channels_, [&](int block, int c) {
+            for (int v = 0; v < step.vectors(block) * VL; v += VL) {
+                V sum{};
+                for (int p = 0; p < positions_; ++p)
+                    sum += load(in_.value(block, p * channels_ + c) + v);
+                store(out_.value(block, c) + v, sum * share);
+            }
+        });
+    }
+
+    void backward(const Step& step, const Worker& worker, bool input_errors) override {
+        if (!input_errors) return;
+        const float share = 1.0f / static_cast<float>(positions_);
+        each_row(step, worker, in_.features, [&](int block, int k) {
+            for (int v = 0; v < step.vectors(block) * VL; v += VL)
+                store(in_.error(block, k) + v, load(out_.error(block, k % channels_) + v) * share);
+        });
+    }
+
+private:
+    const int positions_, channels_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_activation(Tensor& in, Tensor& out, Function function) {
+    switch (function) {
+        case Function::relu: return std::make_unique<ActivationOp<Function::relu>>(in, out);
+        case Function::leaky_relu:
+            return std::make_unique<ActivationOp<Function::leaky_relu>>(in, out);
+        case Function::gelu: return std::make_unique<ActivationOp<Function::gelu>>(in, out);
+        case Function::tanh: return std::make_unique<ActivationOp<Function::tanh>>(in, out);
+        case Function::sigmoid: return std::make_unique<ActivationOp<Function::sigmoid>>(in, out);
+        case Function::linear: break;
+    }
+    return std::make_unique<ActivationOp<Function::linear>>(in, out);
+}
+
+std::unique_ptr<Op> make_dropout(Tensor& in, Tensor& out, float rate, std::uint32_t number) {
+    return std::make_unique<DropoutOp>(in, out, rate, number);
+}
+
+std::unique_ptr<Op> make_join(Tensor& in, Tensor& out, Tensor& forked) {
+    return std::make_unique<JoinOp>(in, out, forked);
+}
+
+std::unique_ptr<Op> make_fork(Tensor& forked, const Tensor& joined) {
+    return std::make_unique<ForkOp>(forked, joined);
+}
+
+std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max) {
+    return std::make_unique<PoolingOp>(in, out, window, is_max);
+}
+
+std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels) {
+    return std::make_unique<GlobalAverageOp>(in, out, positions, channels);
+}
+
+}  // namespace inkproof

@@ -1,0 +1,205 @@
+// What a network of any form is made of: tensors, parameters, and operations on them.
+//
+// A tensor lies as [block][feature][32 lanes], as in kernels.hpp; an image's features in the order
+// height, width, channel. Every number of a result is worked out by one thread, as sums in a fixed
+// order, so that how the work is split changes no bit. The lanes of a last, short block that stand
+// for no row hold any finite values, and errors of 0.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "buffer.hpp"
+#include "kernels.hpp"
+#include "optimizer.hpp"
+#include "team.hpp"
+
+namespace inkproof {
+
+struct Tensor {
+    explicit Tensor(int features)
+        : features(features),
+          stride(static_cast<std::size_t>(round_up(features, PANEL) + PANEL) * BLOCK) {}
+
+    void reserve(int blocks, bool with_errors) {
+        const std::size_t wanted = stride * static_cast<std::size_t>(blocks);
+        if (values.size() < wanted) values = Buffer<float>(wanted);
+        if (with_errors && errors.size() < wanted) errors = Buffer<float>(wanted);
+    }
+    float* value(int block, int feature) const {
+        return values.get() + static_cast<std::size_t>(block) * stride +
+               static_cast<std::size_t>(feature) * BLOCK;
+    }
+    float* error(int block, int feature) const {
+        return errors.get() + static_cast<std::size_t>(block) * stride +
+               static_cast<std::size_t>(feature) * BLOCK;
+    }
+
+    const int features;
+    const std::size_t stride;  // of a block; a panel that begins at any feature may be read
+    Buffer<float> values;
+    Buffer<float> errors;  // gradients of the loss with respect to the values
+};
+
+// What the operations need to know of the batch that is under way.
+struct Step {
+    int lanes = 0, blocks = 0;
+    int block_lanes(int block) const {
+        return lanes - block * BLOCK < BLOCK ? lanes - block * BLOCK : BLOCK;
+    }
+    int vectors(int block) const { return (block_lanes(block) + VL - 1) / VL; }
+
+    bool training = false;
+    bool moves_statistics = false;
+    bool adds_gradients = false;             // to those of an earlier part of the same batch
+    const Optimizer* optimizer = nullptr;    // where each gradient may be used as soon as it is there
+    std::uint64_t seed = 0;
+    std::uint32_t epoch = 0;
+    std::uint32_t number = 0;                // of the batch in its epoch
+    int first_block = 0;                     // in the batch, of the part that is under way
+};
+
+// One thread of the team at work. All of them go through the same operations together.
+class Worker {
+public:
+    Worker(Team& team, int member) : team_(team), member_(member) {}
+
+    // Calls f(task) for this thread's share of the tasks.
+    template <typename F>
+    void share_out(int tasks, F&& f) const {
+        const Range mine = share(tasks, 1, member_, team_.size());
+        for (int task = mine.begin; task < mine.end; ++task) f(task);
+    }
+    // The same, and waits for the others.
+    template <typename F>
+    void each(int tasks, F&& f) const {
+        share_out(tasks, f);
+        team_.barrier();
+    }
+    int member() const { return member_; }
+    int members() const { return team_.size(); }
+    void barrier() const { team_.barrier(); }
+
+private:
+    Team& team_;
+    const int member_;
+};
+
+class Op {
+public:
+    Op(Tensor& in, Tensor& out) : in_(in), out_(out) {}
+    virtual ~Op() = default;
+    Op(const Op&) = delete;
+    Op& operator=(const Op&) = delete;
+
+    // Memory for so many blocks, before the threads begin.
+    virtual void reserve(int blocks, int members, bool training) {
+        (void)blocks, (void)members, (void)training;
+    }
+    virtual void forward(const Step& step, const Worker& worker) = 0;
+    // From the errors of the output the gradients of the parameters and, where they are wanted,
+    // the errors of the input.
+    virtual void backward(const Step& step, const Worker& worker, bool input_errors) = 0;
+    virtual std::vector<Parameter*> parameters() { return {}; }
+    // Whether the backward pass reads the output's values, which must then stay as they are.
+    virtual bool reads_output() const { return false; }
+
+    Tensor& in() const { return in_; }
+    Tensor& out() const { return out_; }
+
+protected:
+    Tensor& in_;
+    Tensor& out_;
+};
+
+enum class Function { linear, relu, leaky_relu, gelu, tanh, sigmoid };
+
+struct Window {  // of a convolution or a pooling
+    int height, width, channels;
+    int kernel_height, kernel_width, stride_y, stride_x;
+    int pad_top, pad_left;
+    int out_height, out_width;
+
+    // "same" as TensorFlow has it: as many outputs as ceil(size / stride), the odd pixel of padding
+    // at the end.
+    static Window of(int height, int width, int channels, int kernel_height, int kernel_width,
+                     int stride_y, int stride_x, bool same);
+    // The pixels that an output sees, without those outside the image.
+    Range rows(int oy) const {
+        const int begin = oy * stride_y - pad_top, end = begin + kernel_height;
+        return {begin > 0 ? begin : 0, end < height ? end : height};
+    }
+    Range columns(int ox) const {
+        const int begin = ox * stride_x - pad_left, end = begin + kernel_width;
+        return {begin > 0 ? begin : 0, end < width ? end : width};
+    }
+};
+
+std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_relu);
+std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
+                                     bool has_bias, bool is_relu);
+std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max);
+std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels);
+std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, int positions, int channels,
+                                             bool center, bool scale, float momentum,
+                                             float epsilon);
+// number: tells the dropouts of one network apart.
+std::unique_ptr<Op> make_dropout(Tensor& in, Tensor& out, float rate, std::uint32_t number);
+std::unique_ptr<Op> make_activation(Tensor& in, Tensor& out, Function function);
+// A residual block: what make_fork gets is added again by the make_join that closes the block.
+std::unique_ptr<Op> make_join(Tensor& in, Tensor& out, Tensor& forked);
+std::unique_ptr<Op> make_fork(Tensor& forked, const Tensor& joined);
+
+// --- What several operations do -------------------------------------------------------------------
+
+// Calls f(block, feature) for a task of some features of one block.
+template <typename F>
+void each_row(const Step& step, const Worker& worker, int features, F&& f) {
+    constexpr int rows_a_task = 64;
+    const int groups = (features + rows_a_task - 1) / rows_a_task;
+    worker.each(groups * step.blocks, [&](int task) {
+        const int block = task / groups, first = task % groups * rows_a_task;
+        const int end = first + rows_a_task < features ? first + rows_a_task : features;
+        for (int k = first; k < end; ++k) f(block, k);
+    });
+}
+
+// 1 for the lanes of a vector that stand for a row, 0 for the others.
+static inline V lane_mask(const Step& step, int block, int vector) {
+    V mask{};
+    const int filled = step.block_lanes(block) - vector * VL;
+    for (int i = 0; i < VL; ++i) mask[i] = i < filled ? 1.0f : 0.0f;
+    return mask;
+}
+
+// The sum of a vector's numbers, in order.
+static inline float sum_of(V v) {
+    float sum = 0;
+    for (int i = 0; i < VL; ++i) sum += v[i];
+    return sum;
+}
+
+// Takes ReLU's part of the gradient: errors of some units where the output is 0 become 0.
+static inline void mask_by_output(const Tensor& out, int block, int begin, int end, int vectors) {
+    for (int u = begin; u < end; ++u)
+        for (int v = 0; v < vectors; ++v) {
+            float* e = out.error(block, u) + v * VL;
+            store(e, load(out.value(block, u) + v * VL) > V{} ? load(e) : V{});
+        }
+}
+
+// A finished piece of a gradient, for numbers from `at` of the parameter's memory.
+static inline void deliver(const Step& step, Parameter& parameter, std::size_t at,
+                           const float* gradient, int count) {
+    if (step.optimizer) {
+        step.optimizer->descend(parameter, at, gradient, count);
+        return;
+    }
+    float* to = parameter.gradients.get() + at;
+    for (int i = 0; i < count; i += VL)
+        store(to + i, step.adds_gradients ? load(to + i) + load(gradient + i) : load(gradient + i));
+}
+
+}  // namespace inkproof

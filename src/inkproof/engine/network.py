@@ -1,0 +1,545 @@
+"""One network in the engine: its weights, its training pass by pass, its predictions.
+
+Behind it stand two native ones. A chain of dense layers with ReLU that plain gradient descent
+trains goes to the fused one, where each weight is updated while the next product has it in the
+cache; everything else goes to the general one, operation by operation.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from inkproof.engine.lowering import operations
+from inkproof.engine.processor import MAX_THREADS, checked_isa, default_isa, default_threads
+from inkproof.errors import ConfigurationError, ModelError, UnsupportedError
+from inkproof.layers import Layer, dense_stack, walk
+from inkproof.randomness import Use, uniform
+
+if TYPE_CHECKING:
+    from inkproof.layers import Shape
+
+__all__ = ["Network", "PassTotals", "Prepared"]
+
+_MAX_WIDTH: Final = 1 << 20  # keeps every index inside the engine within 31 bits
+_SLOTS: Final = ("first", "second", "average")  # what an optimiser remembers of an array
+
+Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Weights = list[npt.NDArray[np.float32]]
+Poll = Callable[[int], None]
+
+
+class HasEngineOptions(Protocol):
+    """What the engine asks of an optimiser or an augmentation."""
+
+    def engine_options(self) -> Mapping[str, float]:
+        """Give its settings as numbers."""
+
+
+class PassTotals:
+    """What one pass over the data added up to.
+
+    Attributes
+    ----------
+    loss : the mean cross-entropy, nats; weighted where rows have weights
+    accuracy : the share of rows whose likeliest class was the label
+    steps : updates made
+    bad_step : the first step, from 0, whose loss was not finite, or None
+    """
+
+    def __init__(self, totals: tuple[float, int, int, int], rows: int) -> None:
+        loss, correct, self.steps, bad_step = totals
+        self.loss = loss / rows
+        self.accuracy = correct / rows
+        self.bad_step = None if bad_step < 0 else bad_step
+
+
+class Prepared:
+    """Inputs as a network wants them.
+
+    Made by :meth:`Network.prepare`. It refers to the array, which must not change. The fused
+    network's form of it lists what is not zero, once, for many passes.
+
+    Attributes
+    ----------
+    rows : how many inputs there are
+    isa : the variant of the engine that it belongs to
+    """
+
+    def __init__(self, module: Any, inputs: Inputs, scale: float, offset: float, isa: str) -> None:
+        self._module = module
+        self._inputs = inputs
+        self._scaling = (scale, offset)
+        self._native: dict[bool, Any] = {}
+        self.rows, self.features = inputs.shape
+        self.isa = isa
+
+    def native(self, *, lists: bool) -> Any:
+        """Give the native data, with lists of what is not zero or without."""
+        if lists not in self._native:
+            self._native[lists] = self._module.Data(self._inputs, *self._scaling, lists)
+        return self._native[lists]
+
+
+class Network:
+    """A network in the engine, with weights of its own.
+
+    One network is one piece of work: it must not be used by two Python threads at once. The
+    global interpreter lock is released while it computes.
+
+    Parameters
+    ----------
+    layers : from the first to the last, which ends in a softmax
+    input_shape : the shape of one input after preprocessing, such as (784,)
+    threads : how many threads share the work; no result depends on it
+    isa : one of :func:`inkproof.engine.variants`
+    optimizer : how weights are moved; None is plain gradient descent
+    image_shape : (height, width, channels) that an augmentation sees where the input is flat
+
+    Raises
+    ------
+    UnsupportedError : layers that the engine does not have, or a variant that cannot run here
+    ConfigurationError : ``threads`` out of range
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        input_shape: Shape,
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+        optimizer: HasEngineOptions | None = None,
+        image_shape: Shape | None = None,
+    ) -> None:
+        self._layers = tuple(layers)
+        self._input_shape = input_shape
+        self._image_shape = image_shape or input_shape
+        self._stack: list[tuple[int, int, str]] | None
+        self._operations: list[tuple[str, list[int], list[float]]] = []
+        try:
+            self._stack = dense_stack(self._layers, input_shape)
+        except UnsupportedError:
+            self._stack = None
+            self._operations = operations(self._layers, input_shape)
+        if self._stack:
+            widest = max(max(inputs, units) for inputs, units, _ in self._stack)
+            if widest > _MAX_WIDTH:
+                raise UnsupportedError(
+                    f"the engine takes layers of at most {_MAX_WIDTH:,} inputs and units, "
+                    f"got {widest:,}"
+                )
+        self.isa = checked_isa(isa, "isa") if isa else default_isa()
+        self.threads = default_threads() if threads is None else threads
+        if not 1 <= self.threads <= MAX_THREADS:
+            raise ConfigurationError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
+        self._options = {} if optimizer is None else dict(optimizer.engine_options())
+        self._shapes = [
+            spec.shape for at in walk(self._layers, input_shape) for spec in at.own_weights
+        ]
+        self._features = int(np.prod(input_shape, dtype=np.int64))
+        self._classes = self._stack[-1][1] if self._stack else self._shapes[-1][-1]
+        self._module = importlib.import_module(f"inkproof.engine._engine_{self.isa}")
+        self._fused: Any = None
+        self._general: Any = None
+        self._newest: Literal["fused", "general"] = "fused" if self._stack else "general"
+        if self._stack:
+            self._fused = self._module.Network(
+                [(inputs, units, name == "relu") for inputs, units, name in self._stack],
+                self.threads,
+            )
+        else:
+            self._general = self._new_general()
+
+    @property
+    def features(self) -> int:
+        """The size of one input."""
+        return self._features
+
+    @property
+    def classes(self) -> int:
+        """The size of one output."""
+        return self._classes
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average of the weights is kept while they are trained."""
+        return self._options.get("ema_momentum", 0.0) != 0
+
+    def set_weights(self, weights: Sequence[npt.NDArray[np.float32]]) -> None:
+        """Copy weights in: float32 arrays in Keras' order and layout.
+
+        An average of the weights begins anew at them.
+
+        Raises
+        ------
+        ModelError : another number of arrays or another shape
+        """
+        got = [np.shape(array) for array in weights]
+        if got != self._shapes:
+            raise ModelError(f"the engine expected weights of the shapes {self._shapes}, got {got}")
+        if self._newest == "fused":
+            self._set_fused(weights)
+        else:
+            self._set_general(weights, "values")
+            if self.averages:
+                self._set_general(weights, "average")
+
+    def weights(self) -> Weights:
+        """Copy the weights out, in the form that :meth:`set_weights` takes."""
+        if self._newest == "fused":
+            return list(self._fused.weights())
+        return self._get_general("values")
+
+    def averaged_weights(self) -> Weights:
+        """Copy out the average of the weights; the weights themselves where none is kept.
+
+        What gradients do not move, such as batch normalisation's statistics, is as it is.
+        """
+        if self._newest == "fused" or not self.averages:
+            return self.weights()
+        return [
+            array if average is None else average
+            for array, average in zip(
+                self._get_general("values"), self._slot("average"), strict=True
+            )
+        ]
+
+    def state(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Copy out what the optimiser remembers; :meth:`set_state` takes it back."""
+        if self._general is None:
+            return {}
+        return {
+            f"{slot}/{index:04d}": array
+            for slot in _SLOTS
+            for index, array in enumerate(self._slot(slot))
+            if array is not None
+        }
+
+    def set_state(self, state: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        """Copy in what :meth:`state` gave, after :meth:`set_weights`.
+
+        Raises
+        ------
+        ModelError : arrays that are not this network's
+        """
+        if not state:
+            return
+        general = self._use_general()
+        for name, array in state.items():
+            slot, _, number = name.partition("/")
+            index = int(number) if number.isdigit() else -1
+            fits = slot in _SLOTS and 0 <= index < len(self._shapes)
+            if not fits or np.shape(array) != self._shapes[index]:
+                raise ModelError(
+                    f"the optimiser's state has no array {name[:40]!r} of the shape "
+                    f"{np.shape(array)}"
+                )
+            general.set(index, slot, _as_matrix(array))
+
+    def prepare(self, inputs: Inputs, *, scale: float = 1.0, offset: float = 0.0) -> Prepared:
+        """Check inputs and make them ready for many passes.
+
+        Parameters
+        ----------
+        inputs : uint8 or float32 (n, features), C-contiguous; it must not change afterwards
+        scale, offset : the network sees ``scale * input + offset``
+
+        Raises
+        ------
+        ModelError : another shape or dtype
+        """
+        if (
+            inputs.ndim != 2
+            or inputs.shape[1] != self.features
+            or inputs.dtype not in (np.uint8, np.float32)
+            or not inputs.flags.c_contiguous
+        ):
+            raise ModelError(
+                f"the engine expected uint8 or float32 (n, {self.features}) in C order, "
+                f"got {inputs.dtype} {inputs.shape}"
+            )
+        return Prepared(self._module, inputs, scale, offset, self.isa)
+
+    def train(
+        self,
+        inputs: Prepared,
+        labels: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64],
+        *,
+        batch_size: int,
+        learning_rate: float | npt.NDArray[np.float32],
+        poll: Poll | None = None,
+        epoch: int = 1,
+        seed: int = 0,
+        first_step: int = 0,
+        label_smoothing: float = 0.0,
+        row_weights: npt.NDArray[np.float32] | None = None,
+        augmentation: HasEngineOptions | None = None,
+        mixup: float = 0.0,
+    ) -> PassTotals:
+        """Make one pass of gradient descent on the mean cross-entropy of each batch.
+
+        Parameters
+        ----------
+        inputs : n of them
+        labels : int64 (n,), 0 .. classes - 1
+        order : int64 (m,), the rows to take, in this order
+        batch_size : rows an update; the last batch may be smaller
+        learning_rate : of all steps, or float32 (steps,) of each
+        poll : called about every 50 ms with the number of rows done; what it raises ends the pass
+        epoch, seed : the key of all random draws of the pass: dropout, augmentation, mixup
+        first_step : updates that were made before this pass
+        label_smoothing : the share of a target that is spread evenly over the classes, 0 to 1
+        row_weights : float32 (n,), of each row's loss; the sum is divided by the batch's rows, as
+            in Keras
+        augmentation : how images are distorted; ``input_shape`` must be that of images
+        mixup : the parameter of the Beta distribution that rows are mixed by; 0 mixes none
+
+        Returns
+        -------
+        running means over the pass, while the weights move; a loss that is not finite ends it
+
+        Raises
+        ------
+        ModelError : shapes, dtypes or ranges that do not fit
+        """
+        self._check(inputs, labels)
+        order = np.ascontiguousarray(order, dtype=np.int64)
+        if order.ndim != 1 or order.size == 0 or order.min() < 0 or order.max() >= inputs.rows:
+            raise ModelError(f"order must name rows 0 to {inputs.rows - 1}, at least one")
+        if not 1 <= batch_size < 1 << 30:
+            raise ConfigurationError(f"batch_size must be at least 1, got {batch_size}")
+        size = min(batch_size, len(order))
+        steps = -(-len(order) // size)
+        rates = np.broadcast_to(np.asarray(learning_rate, dtype=np.float32), (steps,))
+        is_plain = (
+            self._is_plain_descent()
+            and label_smoothing == 0
+            and row_weights is None
+            and augmentation is None
+            and mixup == 0
+            and bool((rates == rates[0]).all())
+        )
+        if self._stack and is_plain:
+            fused = self._use_fused()
+            totals = fused.train(
+                inputs.native(lists=True), labels, order, size, float(rates[0]), poll
+            )
+            return PassTotals(totals, len(order))
+        if row_weights is not None and np.shape(row_weights) != (inputs.rows,):
+            raise ModelError(f"row_weights must be ({inputs.rows},), got {np.shape(row_weights)}")
+        options = self._pass_options(
+            size, epoch=epoch, seed=seed, label_smoothing=label_smoothing, row_weights=row_weights
+        )
+        options |= {"rates": np.ascontiguousarray(rates), "first_step": first_step}
+        if augmentation is not None:
+            options["augmenter"] = self._augmenter(augmentation)
+        if mixup:
+            options["mixing"] = _mixing(mixup, steps, seed=seed, epoch=epoch)
+        totals = self._use_general().train(inputs.native(lists=False), labels, order, options, poll)
+        return PassTotals(totals, len(order))
+
+    def gradients(
+        self,
+        inputs: Prepared,
+        labels: npt.NDArray[np.int64],
+        *,
+        epoch: int = 1,
+        seed: int = 0,
+        label_smoothing: float = 0.0,
+        row_weights: npt.NDArray[np.float32] | None = None,
+        general: bool = False,
+    ) -> Weights:
+        """Give the gradients of the mean cross-entropy, in the form of :meth:`weights`.
+
+        All rows are one batch. What gradients do not move gets zeros.
+
+        Parameters
+        ----------
+        inputs, labels, epoch, seed, label_smoothing, row_weights : as for :meth:`train`
+        general : whether the general network works them out, though the fused one could
+        """
+        self._check(inputs, labels)
+        if self._stack and not (general or label_smoothing or row_weights is not None):
+            return list(self._use_fused().gradients(inputs.native(lists=True), labels))
+        options = self._pass_options(
+            inputs.rows,
+            epoch=epoch,
+            seed=seed,
+            label_smoothing=label_smoothing,
+            row_weights=row_weights,
+        )
+        self._use_general().gradients(inputs.native(lists=False), labels, options)
+        return [
+            np.zeros(shape, dtype=np.float32) if array is None else array
+            for shape, array in zip(self._shapes, self._slot("gradients"), strict=True)
+        ]
+
+    def predict(
+        self, inputs: Inputs, *, scale: float = 1.0, offset: float = 0.0
+    ) -> npt.NDArray[np.float32]:
+        """Give the softmax probabilities of each row.
+
+        Parameters
+        ----------
+        inputs, scale, offset : as for :meth:`prepare`
+
+        Returns
+        -------
+        float32 (n, classes)
+        """
+        prepared = self.prepare(inputs, scale=scale, offset=offset)
+        result = np.empty((prepared.rows, self.classes), dtype=np.float32)
+        if not prepared.rows:
+            return result
+        if self._stack:
+            # A list pays for many passes only: one pass makes it as quickly as it reads the rest.
+            self._use_fused(averaged=True).predict(prepared.native(lists=True), result)
+        else:
+            self._general.infer(prepared.native(lists=False), None, result, self.averages, None)
+        return result
+
+    def evaluate(
+        self,
+        inputs: Prepared,
+        labels: npt.NDArray[np.int64],
+        *,
+        poll: Poll | None = None,
+    ) -> PassTotals:
+        """Give mean cross-entropy and accuracy; a row's loss is at most -ln 1e-7, as in Keras.
+
+        Where an average of the weights is kept, it is what is evaluated.
+        """
+        self._check(inputs, labels)
+        if self._stack:
+            fused = self._use_fused(averaged=True)
+            totals = fused.evaluate(inputs.native(lists=True), labels, poll)
+        else:
+            totals = self._general.infer(
+                inputs.native(lists=False), labels, None, self.averages, poll
+            )
+        return PassTotals(totals, inputs.rows)
+
+    # --- The two native networks ---------------------------------------------------------------
+
+    def _new_general(self) -> Any:
+        found = self._operations or operations(self._layers, self._input_shape)
+        general = self._module.Graph(found, self.features, self.threads)
+        if self._options:
+            general.set_optimizer(self._options)
+        return general
+
+    def _use_fused(self, *, averaged: bool = False) -> Any:
+        """Give the fused network with the newest weights; ``averaged`` ones only to look at."""
+        if self._newest == "general":
+            self._set_fused(self.averaged_weights() if averaged else self.weights())
+            if not averaged:
+                self._newest = "fused"
+        return self._fused
+
+    def _use_general(self) -> Any:
+        if self._general is None:
+            self._general = self._new_general()
+        if self._newest == "fused":
+            weights = list(self._fused.weights())
+            self._newest = "general"
+            self.set_weights(weights)
+        return self._general
+
+    def _set_fused(self, weights: Sequence[npt.NDArray[np.float32]]) -> None:
+        for index in range(len(weights) // 2):
+            kernel, bias = weights[2 * index : 2 * index + 2]
+            self._fused.set_weights(
+                index,
+                np.ascontiguousarray(kernel, dtype=np.float32),
+                np.ascontiguousarray(bias, dtype=np.float32),
+            )
+
+    def _set_general(self, weights: Sequence[npt.NDArray[np.float32]], slot: str) -> None:
+        trainable = [is_trainable for _, _, is_trainable in self._general.shapes()]
+        for index, array in enumerate(weights):
+            if slot == "values" or trainable[index]:
+                self._general.set(index, slot, _as_matrix(array))
+
+    def _slot(self, slot: str) -> list[npt.NDArray[np.float32] | None]:
+        arrays = [self._general.get(index, slot) for index in range(len(self._shapes))]
+        return [
+            None if array is None else array.reshape(shape)
+            for array, shape in zip(arrays, self._shapes, strict=True)
+        ]
+
+    def _get_general(self, slot: str) -> Weights:
+        return [array for array in self._slot(slot) if array is not None]
+
+    def _is_plain_descent(self) -> bool:
+        return not any(value for key, value in self._options.items() if key in _BEYOND_PLAIN)
+
+    def _pass_options(
+        self,
+        batch_size: int,
+        *,
+        epoch: int,
+        seed: int,
+        label_smoothing: float,
+        row_weights: npt.NDArray[np.float32] | None,
+    ) -> dict[str, Any]:
+        weights = row_weights
+        if weights is not None:
+            weights = np.ascontiguousarray(weights, dtype=np.float32)
+        return {
+            "batch_size": batch_size,
+            "first_step": 0,
+            "seed": seed,
+            "epoch": epoch,
+            "label_smoothing": label_smoothing,
+            "row_weights": weights,
+        }
+
+    def _augmenter(self, augmentation: HasEngineOptions) -> Any:
+        if len(self._image_shape) != 3:
+            raise ModelError(
+                f"augmentation needs images (height, width, channels), got {self._image_shape}"
+            )
+        return self._module.Augmenter(dict(augmentation.engine_options()), *self._image_shape)
+
+    def _check(self, inputs: Prepared, labels: npt.NDArray[np.int64]) -> None:
+        if inputs.features != self.features or inputs.isa != self.isa:
+            raise ModelError(
+                f"the inputs were prepared for {inputs.features} features and {inputs.isa}, "
+                f"this network has {self.features} and {self.isa}"
+            )
+        rows = inputs.rows
+        if labels.dtype != np.int64 or labels.shape != (rows,) or rows == 0:
+            raise ModelError(
+                f"the engine expected int64 labels ({max(rows, 1)},), "
+                f"got {labels.dtype} {labels.shape}"
+            )
+        if labels.min() < 0 or labels.max() >= self.classes:
+            raise ModelError(
+                f"labels must be 0 to {self.classes - 1}, "
+                f"got {int(labels.min())} to {int(labels.max())}"
+            )
+
+
+_BEYOND_PLAIN: Final = frozenset(
+    {"kind", "momentum", "weight_decay", "clipvalue", "clipnorm", "global_clipnorm", "ema_momentum"}
+)
+
+
+def _as_matrix(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Lay an array out as the engine has it: the last axis across, all others down."""
+    return np.ascontiguousarray(array, dtype=np.float32).reshape(-1, np.shape(array)[-1])
+
+
+def _mixing(alpha: float, steps: int, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
+    """Draw the larger share of each step's mixture from Beta(alpha, alpha)."""
+    from scipy.special import betaincinv
+
+    draws = uniform(steps, Use.MIXUP, seed=seed, index=epoch)
+    share = betaincinv(alpha, alpha, draws)
+    return np.maximum(share, 1 - share).astype(np.float32)

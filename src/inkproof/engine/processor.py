@@ -1,0 +1,77 @@
+"""Which variant of the engine this processor runs, and how many threads there are for it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import Final
+
+from inkproof.errors import ConfigurationError, UnknownNameError, UnsupportedError
+
+__all__ = ["MAX_THREADS", "checked_isa", "default_isa", "default_threads", "variants"]
+
+MAX_THREADS: Final = 256
+_LEVELS: Final = ("v4", "v3", "portable")  # the fastest first
+
+
+def variants() -> tuple[str, ...]:
+    """Name the variants that were built and that this processor can run, the fastest first."""
+    cpu = importlib.import_module("inkproof.engine._cpu")
+    runs = {"v4": cpu.has_v4(), "v3": cpu.has_v3(), "portable": True}
+    found = importlib.util.find_spec
+    return tuple(
+        level
+        for level in _LEVELS
+        if runs[level] and found(f"inkproof.engine._engine_{level}") is not None
+    )
+
+
+def default_isa() -> str:
+    """Name the variant that is used where none is asked for: ``INKPROOF_ISA`` or the fastest.
+
+    Raises
+    ------
+    UnknownNameError, UnsupportedError : ``INKPROOF_ISA`` names none, or one that cannot run here
+    """
+    return checked_isa(os.environ.get("INKPROOF_ISA"), "INKPROOF_ISA")
+
+
+def default_threads() -> int:
+    """Count the threads that are used: ``INKPROOF_THREADS`` or the cores this process may use.
+
+    Raises
+    ------
+    ConfigurationError : ``INKPROOF_THREADS`` is not a whole number from 1 to ``MAX_THREADS``
+    """
+    wanted = os.environ.get("INKPROOF_THREADS")
+    if wanted:
+        if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted[:9]) <= MAX_THREADS:
+            return int(wanted)
+        raise ConfigurationError(
+            f"INKPROOF_THREADS must be a whole number from 1 to {MAX_THREADS}, got {wanted[:40]!r}"
+        )
+    if sys.platform == "linux":
+        return min(len(os.sched_getaffinity(0)), MAX_THREADS)
+    return min(os.cpu_count() or 1, MAX_THREADS)
+
+
+def checked_isa(name: str | None, where: str) -> str:
+    """Give the variant of that name, or the fastest for None.
+
+    Raises
+    ------
+    UnknownNameError, UnsupportedError : there is none, or it cannot run here
+    """
+    here = variants()
+    if not name:
+        return here[0]
+    if name not in _LEVELS:
+        raise UnknownNameError("engine variant", name[:40], _LEVELS, where=where)
+    if name not in here:
+        raise UnsupportedError(
+            f"{where}: the engine's variant {name!r} does not run on this processor; "
+            f"use one of {', '.join(here)}"
+        )
+    return name

@@ -1,0 +1,166 @@
+"""The engine's general network: every layer's gradients, predictions and draws against float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from reference_network import Reference, kept_by_dropout
+
+from inkproof import engine
+from inkproof.errors import UnsupportedError
+from inkproof.layers import (
+    Activation,
+    AveragePool2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    MaxPool2D,
+    Residual,
+    output_shapes,
+    walk,
+)
+
+VARIANTS = engine.variants()
+KINK = 1e-6
+HIDDEN = ("linear", "relu", "leaky_relu", "gelu", "tanh", "sigmoid")
+
+
+def random_weights(layers, shape, rng):
+    """Draw weights of a size at which no layer saturates; statistics as of unlike data."""
+    weights = []
+    for at in walk(layers, shape):
+        for spec in at.own_weights:
+            if spec.name == "kernel":
+                limit = math.sqrt(6 / (spec.size / spec.shape[-1] + spec.shape[-1]))
+                values = rng.uniform(-limit, limit, spec.shape)
+            elif spec.name in ("gamma", "moving_variance"):
+                values = rng.uniform(0.5, 1.5, spec.shape)
+            else:
+                values = rng.uniform(-0.3, 0.3, spec.shape)
+            weights.append(values.astype(np.float32))
+    return weights
+
+
+def network(layers, shape, weights, **options):
+    net = engine.Network(layers, shape, **options)
+    net.set_weights(weights)
+    return net
+
+
+def flat(x):
+    return np.ascontiguousarray(x.reshape(len(x), -1))
+
+
+def assert_gradients(found, expected, tolerance=1e-5):
+    assert len(found) == len(expected)
+    largest = max(np.abs(want).max() for want in expected)
+    for got, want in zip(found, expected, strict=True):
+        assert got.shape == want.shape
+        assert got.dtype == np.float32
+        assert np.abs(got - want).max() <= tolerance * largest
+
+
+def check(layers, shape, rows, rng, *, isa, threads, smoothing=0.0, weighted=False):
+    """Compare one network's gradients and predictions; False where a kink is too near."""
+    weights = random_weights(layers, shape, rng)
+    x = rng.uniform(-1, 1, (rows, *shape)).astype(np.float32)
+    x[rng.random(x.shape) < 0.2] = 0
+    labels = rng.integers(0, layers[-1].units, rows)
+    row_weights = rng.uniform(0.2, 2, rows).astype(np.float32) if weighted else None
+    reference = Reference(layers, weights)
+    reference.moving = False
+    draws = {"seed": 7, "epoch": 3}
+    expected, _, _ = reference.gradients(
+        x, labels, smoothing=smoothing, weights=row_weights, **draws
+    )
+    if reference.nearest_kink <= KINK:
+        return False
+    net = network(layers, shape, weights, isa=isa, threads=threads)
+    found = net.gradients(
+        net.prepare(flat(x)),
+        labels,
+        label_smoothing=smoothing,
+        row_weights=row_weights,
+        general=True,
+        **draws,
+    )
+    assert_gradients(found, expected)
+    assert np.abs(net.predict(flat(x)) - reference.probabilities(x)).max() < 2e-6
+    return True
+
+
+@st.composite
+def image_networks(draw):
+    """Draw a small network for images, each kind of layer in it at some time."""
+    shape = (draw(st.integers(3, 9)), draw(st.integers(3, 9)), draw(st.sampled_from([1, 3, 8, 10])))
+    layers, here = [], shape
+    for _ in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from(["conv", "conv", "max", "mean", "norm", "drop", "act", "res"]))
+        same = draw(st.sampled_from(["same", "valid"]))
+        window = (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+        if window[0] > here[0] or window[1] > here[1]:
+            same = "same"
+        strides = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+        activation = draw(st.sampled_from(HIDDEN))
+        if kind == "conv":
+            filters = draw(st.sampled_from([1, 4, 8, 17, 20]))
+            layer = Conv2D(
+                filters,
+                window,
+                strides=strides,
+                padding=same,
+                activation=activation,
+                use_bias=draw(st.booleans()),
+            )
+        elif kind in ("max", "mean"):
+            make = MaxPool2D if kind == "max" else AveragePool2D
+            layer = make(window, strides=strides, padding=same)
+        elif kind == "norm":
+            layer = BatchNormalization(center=draw(st.booleans()), scale=draw(st.booleans()))
+        elif kind == "drop":
+            layer = Dropout(draw(st.sampled_from([0.0, 0.25, 0.5])))
+        elif kind == "act":
+            layer = Activation(activation)
+        else:
+            block = [Conv2D(here[2], 3, padding="same", activation=activation)]
+            if draw(st.booleans()):
+                block = [Residual(tuple(block)), BatchNormalization()]
+            layer = Residual(tuple(block))
+        layers.append(layer)
+        here = output_shapes([layer], here)[0]
+    layers.append(GlobalAveragePool2D() if draw(st.booleans()) else Flatten())
+    layers.append(Dense(draw(st.sampled_from([2, 10, 17])), activation="softmax"))
+    return tuple(layers), shape
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+@settings(deadline=None, max_examples=80)
+@given(
+    drawn=image_networks(),
+    rows=st.sampled_from([2, 5, 31, 32, 33, 70]),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 2**32),
+    smoothing=st.sampled_from([0.0, 0.1]),
+    weighted=st.booleans(),
+)
+def test_gradients_of_any_network(isa, drawn, rows, threads, seed, smoothing, weighted):
+    layers, shape = drawn
+    rng = np.random.default_rng(seed)
+    checked = check(
+        layers,
+        shape,
+        rows,
+        rng,
+        isa=isa,
+        threads=threads,
+        smoothing=smoothing,
+        weighted=weighted,
+    )
+    event("compared" if checked else "left out: within 1e-6 of a kink")
