@@ -29,7 +29,9 @@ class Network:
         CALLS.append(("network", asked))
         self._make(layers, input_shape, **asked)
 
-    def _make(self, layers, input_shape, *, threads=None, isa=None, optimizer=None):
+    def _make(
+        self, layers, input_shape, *, threads=None, isa=None, optimizer=None, image_shape=None
+    ):
         self.isa, self.threads = isa or ISA, threads or 1
         self._stack = dense_stack(tuple(layers), input_shape)
         self._options = None if optimizer is None else optimizer.engine_options()
@@ -41,6 +43,7 @@ class Network:
         self._forget()
 
     def _forget(self):
+        self._has_trained = False
         self._state = reference.start(self._weights, self._options or {"ema_momentum": 0})
 
     def set_weights(self, weights):
@@ -55,6 +58,8 @@ class Network:
         return [array.astype(np.float32) for array in self._state["average"]]
 
     def state(self):
+        if not self._has_trained:  # nothing is remembered yet
+            return {}
         return {
             f"{name}/{index}": array.astype(np.float32)
             for name, arrays in self._state.items()
@@ -62,6 +67,7 @@ class Network:
         }
 
     def set_state(self, state):
+        self._has_trained = True
         assert state.keys() == self.state().keys()
         for name, arrays in self._state.items():
             self._state[name] = [state[f"{name}/{index}"] for index in range(len(arrays))]
@@ -95,6 +101,7 @@ class Network:
         rates = np.broadcast_to(np.asarray(learning_rate, dtype=np.float32), (steps,))
         options = self._options or {"kind": 0, **dict.fromkeys(_OFF, 0.0)}
         loss, hits = 0.0, 0
+        self._has_trained = True
         for number in range(steps):
             if poll is not None:
                 poll(number * batch_size)
@@ -126,10 +133,13 @@ class Network:
         return PassTotals(loss / len(order), hits / len(order), steps)
 
     def evaluate(self, inputs, labels, *, poll=None):
-        CALLS.append(("evaluate", {"weights": self.weights()}))
+        weights = self.averaged_weights() if "average" in self._state else self.weights()
+        CALLS.append(("evaluate", {"weights": weights}))
         if poll is not None:
             poll(0)
+        kept, self._weights = self._weights, weights
         _, probabilities = self._forward(inputs)
+        self._weights = kept
         losses = -np.log(probabilities[np.arange(len(labels)), labels])
         hits = np.count_nonzero(probabilities.argmax(axis=1) == labels)
         return PassTotals(float(losses.mean()), hits / len(labels), 0)

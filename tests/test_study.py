@@ -521,6 +521,32 @@ def test_jobs_fill_the_cores():
     assert choose_jobs(1, 5) == 1
 
 
+def test_a_study_of_a_convolutional_network(data, tmp_path):
+    convolution = [
+        {"type": "Conv2D", "filters": 4, "kernel_size": 3, "use_bias": False},
+        {"type": "BatchNormalization"},
+        {"type": "Activation", "activation": "relu"},
+        {"type": "MaxPool2D"},
+        {"type": "Flatten"},
+        {"type": "Dropout", "rate": 0.2},
+        {"type": "Dense", "units": 3, "activation": "softmax"},
+    ]
+    study = small(
+        data,
+        models=[content(data)["models"][0], {"name": "c", "layers": convolution}],
+        training={"epochs": 3, "batch_size": 16, "optimizer": {"name": "adam"}},
+    )
+    events = []
+    result = run_study(study, tmp_path / "c", on_event=events.append)
+    work = events[0].work
+    kernels = 9 * 4 * 6 * 6 + 3 * 3 * 4 * 3
+    assert work[RunKey(model="c", seed=0)] == 3 * kernels * 3
+    assert work[RunKey(model="a", seed=0)] == 3 * 64 * 3 * 3
+    assert result.study["training"]["optimizer"]["name"] == "adam"
+    again = run_study(study, tmp_path / "c")
+    assert again.models == result.models
+
+
 # --- Runs that end early --------------------------------------------------------------------------
 
 

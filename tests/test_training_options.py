@@ -6,6 +6,7 @@ shared with the engine; that the engine computes the same is tests/test_engine*.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import sys
@@ -27,12 +28,22 @@ from inkproof.errors import (
     UnsupportedError,
 )
 from inkproof.fitting import Fit
-from inkproof.layers import Dense
+from inkproof.layers import Activation, BatchNormalization, Conv2D, Dense, Dropout, Flatten
+from inkproof.model import Model
 from inkproof.optimizers import SGD, Adam, AdamW, Muon
 from inkproof.schedules import CosineDecay, OneCycle, PiecewiseConstantDecay
 from inkproof.stopping import EarlyStopping, ReduceLROnPlateau
 from inkproof.training import TrainingConfig, train
-from test_training import TRAIN, VALIDATION, Stop, assert_same_bits, model, split, stop_after
+from test_training import (
+    TRAIN,
+    VALIDATION,
+    Stop,
+    assert_same_bits,
+    model,
+    rewritten,
+    split,
+    stop_after,
+)
 
 BASE = {"epochs": 4, "batch_size": 16, "seed": 5}
 
@@ -130,6 +141,7 @@ def test_augmentation_is_passed_on_and_on_record(engine):
     shift = Shift()
     fitted(augmentation=shift, epochs=1)
     assert asked(engine, "train")[0]["augmentation"] is shift
+    assert asked(engine, "network") == [{"threads": None, "image_shape": (4, 4, 1)}]
     assert TrainingConfig(augmentation=shift).config()["augmentation"] == {"shift": 2}
 
 
@@ -209,6 +221,36 @@ def test_training_is_that_of_the_formulas(engine):
         assert found.tobytes() == want.tobytes()
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(learning_rate=OneCycle(peak_learning_rate=0.2)),
+        SGD(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=0.01, clipnorm=0.3),
+        Adam(learning_rate=0.005, global_clipnorm=0.5),
+        AdamW(learning_rate=0.005, use_ema=True, ema_momentum=0.9, clipvalue=0.02),
+        Muon(learning_rate=0.01, use_ema=True, ema_momentum=0.7),
+        Muon(learning_rate=0.01, nesterov=False, momentum=0.6, hold_norm=True),
+    ],
+    ids=["one cycle", "nesterov", "adam", "adamw", "muon", "muon that holds norms"],
+)
+def test_the_engine_trains_as_the_formulas_do(monkeypatch, optimizer):
+    options = {
+        "optimizer": optimizer,
+        "label_smoothing": 0.1,
+        "class_weight": {"one": 2.0},
+        "arguments": {"sample_weight": np.linspace(0.5, 1.5, 75)},
+    }
+    found = fitted(**options, network=model(units=(9, 7)))
+    monkeypatch.setattr("inkproof.training.Network", numpy_engine.Network)
+    wanted = fitted(**options, network=model(units=(9, 7)))
+    for name, column in wanted.history.history.items():
+        assert found.history.history[name] == pytest.approx(column, abs=2e-5), name
+    for one, other in zip(found.model.weights(), wanted.model.weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+    moved = np.abs(found.model.weights()[0] - model(units=(9, 7)).weights()[0]).max()
+    assert moved > 1e-2
+
+
 def test_the_averaged_weights_are_validated_and_kept(engine):
     momentum = 0.8
     optimizer = AdamW(learning_rate=0.02, use_ema=True, ema_momentum=momentum)
@@ -281,6 +323,102 @@ def test_interrupted_training_goes_on_to_the_same_bits(
         assert (other.stopped_by, other.best_epoch) == (whole.stopped_by, whole.best_epoch)
     assert run.resumed_from == max([stop for stop in stops if stop <= len(whole.history)] or [0])
     assert again.resumed_from == len(whole.history)
+
+
+NETWORKS = {
+    "dense": lambda: model(units=(6,)),
+    "convolution": lambda: Model(
+        [
+            Conv2D(5, 3, use_bias=False),
+            BatchNormalization(),
+            Activation("relu"),
+            Flatten(),
+            Dropout(0.3),
+            Dense(7, activation="gelu"),
+            Dense(3, activation="softmax"),
+        ],
+        input_shape=(4, 4, 1),
+        seed=3,
+    ),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(learning_rate=0.05),
+        SGD(learning_rate=0.05, momentum=0.9, nesterov=True),
+        SGD(learning_rate=CosineDecay(initial_learning_rate=0.1, decay_steps=20)),
+        Adam(learning_rate=0.01),
+        AdamW(learning_rate=0.01, use_ema=True, ema_momentum=0.9),
+        Muon(use_ema=True, ema_momentum=0.8),
+    ],
+    ids=lambda optimizer: optimizer.name,
+)
+def test_the_engine_goes_on_to_the_same_bits(tmp_path, network, optimizer):
+    """All layers and optimisers that remember something, by the engine itself."""
+    options = {
+        "optimizer": optimizer,
+        "early_stopping": EarlyStopping(patience=2, min_delta=0.02),
+        "class_weight": "balanced",
+        "label_smoothing": 0.05,
+        "epochs": 6,
+    }
+    make = NETWORKS[network]
+    whole = fitted(**options, network=make(), threads=2)
+    path = tmp_path / "checkpoint.safetensors"
+    stops = [stop for stop in (1, 3) if stop <= len(whole.history)]
+    for stop in stops:
+        arguments = {"checkpoint": path, "on_epoch": stop_after(stop)}
+        with pytest.raises(Stop):
+            fitted(**options, network=make(), arguments=arguments, threads=1)
+    run = fitted(**options, network=make(), arguments={"checkpoint": path}, threads=1)
+    again = fitted(**options, network=make(), arguments={"checkpoint": path})
+    assert run.resumed_from == stops[-1]
+    assert again.resumed_from == len(whole.history)
+    for other in (run, again):
+        assert_same_bits(other, whole)
+        assert (other.stopped_by, other.best_epoch) == (whole.stopped_by, whole.best_epoch)
+    assert whole.history.loss[-1] < whole.history.loss[0]
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), AdamW(use_ema=True), SGD()])
+def test_dropout_draws_anew_each_epoch(optimizer):
+    """With a rate too small to move a weight, epochs differ by what is dropped alone."""
+    still = dataclasses.replace(optimizer, learning_rate=1e-30)
+    layers = [Flatten(), Dropout(0.5), Dense(3, activation="softmax")]
+    network = Model(layers, input_shape=(4, 4, 1), seed=1)
+    run = fitted(optimizer=still, network=network, epochs=3, shuffle=False)
+    assert len(set(run.history.loss)) == 3
+    assert len(set(run.history.val_loss)) == 1
+    other = fitted(
+        optimizer=still,
+        network=Model(layers, input_shape=(4, 4, 1), seed=1),
+        epochs=3,
+        shuffle=False,
+        seed=6,
+    )
+    assert set(run.history.loss).isdisjoint(other.history.loss)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.pop("memory"),
+        lambda d: d.update(memory="first/0000"),
+        lambda d: d.update(memory=["first/0000", "first/99"]),
+        lambda d: d.update(memory=[{}, "x"]),
+        lambda d: d.update(memory=[*d["memory"], "third/0000"]),
+    ],
+)
+def test_a_checkpoint_with_a_damaged_memory_is_replaced(engine, tmp_path, change):
+    path = tmp_path / "checkpoint.safetensors"
+    fitted(optimizer=Adam(), epochs=2, arguments={"checkpoint": path})
+    path.write_bytes(rewritten(path.read_bytes(), change))
+    run = fitted(optimizer=Adam(), arguments={"checkpoint": path})
+    assert run.resumed_from == 0
+    assert_same_bits(run, fitted(optimizer=Adam()))
 
 
 def test_more_epochs_go_on_where_the_rates_stay_what_they_are(engine, tmp_path):

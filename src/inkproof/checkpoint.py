@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,8 @@ class State:
     Parameters
     ----------
     weights : as they train; not the averaged ones
-    memory : the optimiser's: moments and the average, as the engine names them
+    memory : the optimiser's: moments and the average, as the engine names them: slot/index, the
+        index being that of the weights
     rows : the history's columns
     best : the weights of the best epoch, where they are wanted and are not the last's
     stopped : whether a callback asked for the end
@@ -95,6 +97,8 @@ class Checkpoint:
         if state.best is not None:
             tensors |= {f"best/{index:04d}": array for index, array in enumerate(state.best)}
         more: dict[str, Any] = {"history": state.rows}
+        if state.memory:
+            more["memory"] = sorted(state.memory)
         if state.stopped:
             more["stopped"] = True
         model_file.write(self._path, {**self._description, **more}, tensors)
@@ -117,6 +121,7 @@ class Checkpoint:
         try:
             found = model_file.read_description(self._path)
             history, stopped = found.pop("history", None), found.pop("stopped", False)
+            names = found.pop("memory", [])
             if json.dumps(found, sort_keys=True) != json.dumps(self._description, sort_keys=True):
                 return start
             rows = _checked_history(history, self._path, has_validation=has_validation)
@@ -130,13 +135,14 @@ class Checkpoint:
                 for part in ("weights", *(["best"] if has_best else []))
                 for index in numbers
             }
-            shapes |= {f"memory/{name}": array.shape for name, array in start.memory.items()}
+            memory = _memory_shapes(names, start.weights, self._path)
+            shapes |= {f"memory/{name}": shape for name, shape in memory.items()}
             tensors = model_file.read_tensors(self._path, shapes)
         except (FileFormatError, StorageError):
             return start
         return State(
             weights=[tensors[f"weights/{index:04d}"] for index in numbers],
-            memory={name: tensors[f"memory/{name}"] for name in start.memory},
+            memory={name: tensors[f"memory/{name}"] for name in memory},
             rows=rows,
             best=[tensors[f"best/{index:04d}"] for index in numbers] if has_best else None,
             stopped=stopped is True,
@@ -183,6 +189,17 @@ def describe(
         "isa": isa,
         "start": digest.hexdigest(),
     }
+
+
+def _memory_shapes(names: object, weights: Arrays, path: Path) -> dict[str, tuple[int, ...]]:
+    """Give the shapes of what an optimiser remembers: each array is of one of the weights."""
+    shapes = {}
+    for name in names if isinstance(names, list) else [names]:
+        number = str(name).partition("/")[2]
+        if not (number.isascii() and number.isdigit() and int(number[:9]) < len(weights)):
+            raise FileFormatError(f"{path}: no optimiser has {reprlib.repr(name)}")
+        shapes[str(name)] = weights[int(number[:9])].shape
+    return shapes
 
 
 def _checked_history(history: object, path: Path, *, has_validation: bool) -> Rows:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from inkproof.checkpoint import Arrays, State
 from inkproof.errors import TrainingError
-from inkproof.layers import Activation, Dense, Flatten, Layer
+from inkproof.layers import Activation, Dense, Flatten, Layer, Shape
 from inkproof.randomness import Use, permutation
 from inkproof.schedules import Schedule
 from inkproof.settings import shortest
@@ -32,11 +32,19 @@ Rate = float | npt.NDArray[np.float32]
 _DENSE_LAYERS: Final = (Activation, Dense, Flatten)
 
 
-def network_options(config: TrainingConfig) -> dict[str, Any]:
-    """Give what a network in the engine is made with, beside its layers."""
+def network_options(config: TrainingConfig, image_shape: Shape) -> dict[str, Any]:
+    """Give what a network in the engine is made with, beside its layers.
+
+    Parameters
+    ----------
+    config : how it is trained
+    image_shape : (height, width, channels) of an input, for augmentation
+    """
     options: dict[str, Any] = {"threads": config.threads}
     if not config.optimizer.is_plain:
         options["optimizer"] = config.optimizer
+    if config.augmentation is not None:
+        options["image_shape"] = image_shape
     return options
 
 
@@ -60,7 +68,7 @@ class Fit:
         rows: int,
         row_weights: npt.NDArray[np.float32] | None,
     ) -> None:
-        self._network: Any = network
+        self._network = network
         self._config = config
         self._rows = rows
         self.steps = -(-rows // config.batch_size)
@@ -79,7 +87,7 @@ class Fit:
 
     def memory(self) -> dict[str, npt.NDArray[np.float32]]:
         """Copy what the optimiser remembers; nothing where it remembers nothing."""
-        return dict(self._network.state()) if self._config.optimizer.has_state else {}
+        return self._network.state() if self._config.optimizer.has_state else {}
 
     def restore(self, state: State) -> None:
         """Put a network back to where it was after an epoch."""
@@ -90,8 +98,8 @@ class Fit:
     def kept_weights(self) -> Arrays:
         """Copy the weights that count as an epoch's: the averaged ones, where there are such."""
         if self._config.optimizer.use_ema:
-            return list(self._network.averaged_weights())
-        return list(self._network.weights())
+            return self._network.averaged_weights()
+        return self._network.weights()
 
     def weights(self, number: int, rate: Rate) -> tuple[Arrays, Arrays]:
         """Copy the weights as they train, and those that count as an epoch's.
@@ -102,7 +110,7 @@ class Fit:
         ------
         TrainingError : numbers that are not finite
         """
-        weights: Arrays = list(self._network.weights())
+        weights = self._network.weights()
         kept = self.kept_weights() if self._config.optimizer.use_ema else weights
         if not all(np.isfinite(array).all() for array in [*weights, *kept]):
             raise _diverged(number, None, rate)
@@ -128,8 +136,10 @@ class Fit:
         if not self._is_plain:
             first_step = (number - 1) * self.steps
             more = {"epoch": number, "seed": self._config.seed, "first_step": first_step}
-        totals: PassTotals = self._network.train(
-            *data,
+        inputs, labels = data
+        totals = self._network.train(
+            inputs,
+            labels,
             self._order(number),
             batch_size=self._config.batch_size,
             learning_rate=rate,
@@ -144,21 +154,13 @@ class Fit:
     def validate(
         self, data: Labelled, number: int, rate: Rate, poll: Callable[[int], None]
     ) -> PassTotals:
-        """Evaluate the weights that count as this epoch's.
+        """Evaluate the weights that count as this epoch's, which the engine knows.
 
         Raises
         ------
         TrainingError : the loss is not finite
         """
-        network = self._network
-        if self._config.optimizer.use_ema:
-            # Those that train step aside; putting weights in may touch what the optimiser knows.
-            state = State(weights=network.weights(), memory=self.memory())
-            network.set_weights(self.kept_weights())
-            result: PassTotals = network.evaluate(*data, poll=poll)
-            self.restore(state)
-        else:
-            result = network.evaluate(*data, poll=poll)
+        result = self._network.evaluate(*data, poll=poll)
         if not math.isfinite(result.loss):
             raise _diverged(number, None, rate)
         return result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 import platform
 import sys
@@ -28,6 +29,7 @@ from inkproof.comparison import Comparison, compare
 from inkproof.data import Dataset, Split, load
 from inkproof.diagnosis import diagnose, diagnose_runs
 from inkproof.engine import default_isa, default_threads
+from inkproof.engine.lowering import operations
 from inkproof.errors import (
     Cancelled,
     ConfigurationError,
@@ -38,7 +40,7 @@ from inkproof.errors import (
 )
 from inkproof.evaluation import Evaluation, evaluate
 from inkproof.history import History
-from inkproof.layers import dense_stack
+from inkproof.layers import walk
 from inkproof.model import Model
 from inkproof.results import (
     ComparisonResult,
@@ -367,17 +369,27 @@ def _plan(study: Study, dataset: Dataset) -> list[_Plan]:
     for index, model in enumerate(study.models):
         try:
             built = _build(model, dataset, seed=study.seeds[0])
-            stack = dense_stack(built.layers, built.layer_input_shape)
+            operations(built.layers, built.layer_input_shape)  # which the engine must have
         except (ModelError, ConfigurationError, NotImplementedError) as error:
             error.args = (f"{study.origin}: models[{index}] ({model.name}): {error}",)
             raise
-        work = 3.0 * sum(inputs * units for inputs, units, _ in stack) * study.training.epochs
+        work = 3.0 * _products(built) * study.training.epochs
         plans += [
             _Plan(key=RunKey(model=model.name, seed=seed), model=model, work=work)
             for seed in study.seeds
         ]
     order = {seed: number for number, seed in enumerate(study.seeds)}
     return sorted(plans, key=lambda plan: (order[plan.key.seed], -plan.work))
+
+
+def _products(model: Model) -> int:
+    """Count the multiplications of one image's forward pass: kernels times where they are put."""
+    return sum(
+        spec.size * math.prod(place.output_shape[:-1])
+        for place in walk(model.layers, model.layer_input_shape)
+        for spec in place.own_weights
+        if len(spec.shape) > 1
+    )
 
 
 def _build(model: StudyModel, dataset: Dataset, *, seed: int) -> Model:

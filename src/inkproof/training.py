@@ -141,13 +141,13 @@ def train(
     held_out = None if validation is None else _arrays(model, validation, "validation")
     _check_validation(config, has_validation=validation is not None)
     weighing = row_weights(train, config, sample_weight)
-    network = Network(model.layers, model.layer_input_shape, **network_options(config))
+    options = network_options(config, model.input_shape)
+    network = Network(model.layers, model.layer_input_shape, **options)
     fit = Fit(network, model.layers, config, len(labels), weighing)
     state = State(weights=model.weights())
     network.set_weights(state.weights)
     store = None
     if checkpoint is not None:
-        state.memory = fit.memory()
         store = Checkpoint(
             Path(checkpoint),
             describe(
