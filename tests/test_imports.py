@@ -6,11 +6,12 @@ import grimp
 import pytest
 
 # Open to all: they import nothing of ours but one another.
-OPEN = {"errors", "findings", "history", "randomness", "storage", "wording"}
+OPEN = {"errors", "findings", "history", "randomness", "settings", "storage", "wording"}
 MAY_IMPORT = {
     "__init__": None,  # everything, lazily
     "__main__": {"cli"},
     "augmentation": {"engine"},
+    "checkpoint": {"data", "model", "model_file", "schedules", "stopping", "training_config"},
     "cli": None,
     "comparison": {"evaluation", "statistics"},
     "data": {"figures"},
@@ -21,6 +22,7 @@ MAY_IMPORT = {
     "evaluation": {"data", "model", "statistics"},
     "figures": set(),
     "findings": set(),
+    "fitting": {"checkpoint", "engine", "layers", "schedules", "training_config"},
     "history": set(),
     "initializers": {"layers"},
     "layers": set(),
@@ -34,14 +36,19 @@ MAY_IMPORT = {
         "summary",
     },
     "model_file": set(),
+    "optimizers": {"schedules"},
     "preprocessing": {"layers"},
     "progress": {"study", "training"},
     "published": set(),
     "randomness": set(),
     "report": {"data", "figures", "results", "statistics"},
     "results": {"statistics"},
-    "run_folder": {"data", "model", "results", "training"},
+    "row_weights": {"data", "training_config"},
+    "run_folder": {"data", "model", "results", "stopping", "training"},
+    "schedules": set(),
+    "settings": set(),
     "statistics": set(),
+    "stopping": {"schedules", "training_config"},
     "storage": set(),
     "study": {
         "__init__",  # for the version
@@ -57,12 +64,24 @@ MAY_IMPORT = {
         "results",
         "run_folder",
         "statistics",
+        "stopping",
         "study_file",
         "training",
     },
     "study_file": {"layers", "model", "published", "training"},
     "summary": set(),
-    "training": {"data", "engine", "model", "model_file"},
+    "training": {
+        "checkpoint",
+        "data",
+        "engine",
+        "fitting",
+        "model",
+        "optimizers",
+        "row_weights",
+        "stopping",
+        "training_config",
+    },
+    "training_config": {"augmentation", "engine", "optimizers", "schedules", "stopping"},
     "wording": set(),
 }
 

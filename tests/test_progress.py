@@ -51,7 +51,7 @@ def tell(progress, clock_now, *, upto=9):
         (30, EpochFinished(run=A, epoch=epoch(15))),
         (30, EpochFinished(run=B, epoch=epoch(15))),
         (60, EpochFinished(run=A, epoch=epoch(30))),
-        (60, RunFinished(run=A, accuracy=0.97791, loss=0.0712, seconds=60.2)),
+        (60, RunFinished(run=A, accuracy=0.97791, loss=0.0712, seconds=60.2, epochs=30)),
     ]
     for now, event in events[:upto]:
         clock_now[0] = float(now)
@@ -83,6 +83,28 @@ def test_plain_lines_without_a_terminal(now):
     assert lines[4] == "500x2 seed 0  done in 1:00: test accuracy 97.79 %, test loss 0.0712"
     assert "\x1b" not in shown(console)
     assert "\r" not in shown(console)
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        ({}, ""),
+        ({"best_epoch": 12}, ""),
+        ({"best_epoch": 9}, " (weights of epoch 9)"),
+        (
+            {"stopped_by": "early_stopping", "best_epoch": 9},
+            " (stopped early after epoch 12, weights of epoch 9)",
+        ),
+        ({"stopped_by": "time_budget"}, " (out of time after epoch 12)"),
+        ({"stopped_by": "callback"}, " (stopped by a callback after epoch 12)"),
+    ],
+)
+def test_how_a_training_ended(ending, text):
+    console = Console(file=io.StringIO(), width=80)
+    with StudyProgress(console) as progress:
+        progress(RunFinished(run=A, accuracy=0.5, loss=0.25, seconds=3, epochs=12, **ending))
+    line = shown(console).strip()
+    assert line == f"500x2 seed 0  done in 0:03: test accuracy 50.00 %, test loss 0.2500{text}"
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jsonschema
@@ -34,7 +36,10 @@ from inkproof.layers import (
     MaxPool2D,
     Residual,
 )
+from inkproof.optimizers import SGD, Adam, AdamW, Muon
 from inkproof.results import StudyResult, json_schema
+from inkproof.schedules import CosineDecay, OneCycle, PiecewiseConstantDecay
+from inkproof.stopping import EarlyStopping
 from inkproof.study import (
     EpochFinished,
     RunFinished,
@@ -49,6 +54,7 @@ from inkproof.study import (
     train_one,
 )
 from inkproof.study_file import Study
+from inkproof.training import TrainingConfig
 
 ROOT = Path(__file__).parent.parent
 
@@ -131,6 +137,104 @@ def test_a_study_comes_back_from_its_content(data):
     assert Study.from_content(study.content()) == study
 
 
+EVERYTHING = """
+name = "everything"
+[training]
+epochs = 9
+label_smoothing = 0.1
+mixup = 0.2
+time_budget_seconds = 600
+class_weight = { "0" = 2.0, "1" = 0.5 }
+[training.optimizer]
+name = "adamw"
+weight_decay = 0.01
+clipnorm = 1.0
+use_ema = true
+ema_momentum = 0.9
+[training.optimizer.learning_rate]
+schedule = "cosine"
+initial_learning_rate = 0.0
+warmup_target = 0.002
+warmup_steps = 20
+[training.augmentation]
+shift = 2
+[training.early_stopping]
+monitor = "val_accuracy"
+patience = 3
+[[models]]
+name = "a"
+layers = [{ type = "Dense", units = 3, activation = "softmax" }]
+"""
+
+
+def test_a_file_may_ask_for_everything(tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        sys.modules, "inkproof.augmentation", types.SimpleNamespace(Augmentation=Shift)
+    )
+    (tmp_path / "s.toml").write_text(EVERYTHING)
+    study = Study.from_file(tmp_path / "s.toml")
+    assert study.training == TrainingConfig(
+        epochs=9,
+        label_smoothing=0.1,
+        mixup=0.2,
+        time_budget_seconds=600,
+        class_weight={0: 2.0, 1: 0.5},
+        optimizer=AdamW(
+            weight_decay=0.01,
+            clipnorm=1.0,
+            use_ema=True,
+            ema_momentum=0.9,
+            learning_rate=CosineDecay(
+                initial_learning_rate=0.0, warmup_target=0.002, warmup_steps=20
+            ),
+        ),
+        augmentation=Shift(shift=2),
+        early_stopping=EarlyStopping(monitor="val_accuracy", patience=3),
+    )
+    again = Study.from_content(json.loads(json.dumps(study.content())), origin=study.origin)
+    assert dataclasses.replace(again, title=study.title) == study
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+    """Any augmentation."""
+
+    shift: int
+
+    def config(self):
+        return {"shift": self.shift}
+
+    def engine_options(self):
+        return {"shift": float(self.shift)}
+
+    @classmethod
+    def from_config(cls, values):
+        return cls(**values)
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ('name = "muon"\nhold_norm = true', Muon(hold_norm=True)),
+        ("momentum = 0.9\nnesterov = true", SGD(momentum=0.9, nesterov=True)),
+        (
+            'name = "adam"\nlearning_rate = '
+            '{ schedule = "step", boundaries = [10], values = [0.1, 0.01] }',
+            Adam(learning_rate=PiecewiseConstantDecay(boundaries=(10,), values=(0.1, 0.01))),
+        ),
+        (
+            "[training.optimizer.learning_rate]\n"
+            'schedule = "one_cycle"\npeak_learning_rate = 0.5\ndecay = "cosine"',
+            SGD(learning_rate=OneCycle(peak_learning_rate=0.5, decay="cosine")),
+        ),
+    ],
+)
+def test_each_optimizer_and_schedule_of_a_file(tmp_path, given, made):
+    text = EVERYTHING[EVERYTHING.index("[[models]]") :]
+    (tmp_path / "s.toml").write_text(f'name = "s"\n[training.optimizer]\n{given}\n{text}')
+    assert Study.from_file(tmp_path / "s.toml").training.optimizer == made
+
+
 def test_published_histories_have_thirty_epochs():
     for columns in published.histories().values():
         assert {len(values) for values in columns.values()} == {30}
@@ -170,10 +274,22 @@ def put(*path_and_value):
         (put("training", "epoch", 3), "Did you mean 'epochs'?"),
         (put("training", "seed", 3), "training.seed is set by the study"),
         (put("training", "loss", "mse"), "unknown loss 'mse'"),
-        (put("training", "optimizer", {"name": "adam"}), "unknown optimizer 'adam'"),
+        (put("training", "optimizer", {"name": "adamm"}), "unknown optimizer 'adamm'"),
         (
             put("training", "optimizer", {"learning_rate": -1}),
             "learning_rate must be a number above 0, got -1",
+        ),
+        (
+            put("training", "optimizer", {"learning_rate": {"schedule": "cosin"}}),
+            "training.optimizer.learning_rate.schedule: unknown schedule 'cosin'",
+        ),
+        (
+            put("training", "early_stopping", {"patience": -1}),
+            "training.early_stopping.patience must be a whole number of at least 0, got -1",
+        ),
+        (
+            put("training", "class_weight", {"a": "x"}),
+            "training.class_weight.a must be a number of at least 0, got 'x'",
         ),
         (put("data", "hold_out", 1.5), "data.hold_out must be a share between 0 and 1, got 1.5"),
         (put("data", "sourc", "x"), "data: unknown key 'sourc'"),
@@ -455,6 +571,117 @@ def test_jobs_fill_the_cores():
     assert choose_jobs(2, 12) == 2
     assert choose_jobs(8, 3) == 3
     assert choose_jobs(1, 5) == 1
+
+
+def test_a_study_of_a_convolutional_network(data, tmp_path):
+    convolution = [
+        {"type": "Conv2D", "filters": 4, "kernel_size": 3, "use_bias": False},
+        {"type": "BatchNormalization"},
+        {"type": "Activation", "activation": "relu"},
+        {"type": "MaxPool2D"},
+        {"type": "Flatten"},
+        {"type": "Dropout", "rate": 0.2},
+        {"type": "Dense", "units": 3, "activation": "softmax"},
+    ]
+    study = small(
+        data,
+        models=[content(data)["models"][0], {"name": "c", "layers": convolution}],
+        training={"epochs": 3, "batch_size": 16, "optimizer": {"name": "adam"}},
+    )
+    events = []
+    result = run_study(study, tmp_path / "c", on_event=events.append)
+    work = events[0].work
+    kernels = 9 * 4 * 6 * 6 + 3 * 3 * 4 * 3
+    assert work[RunKey(model="c", seed=0)] == 3 * kernels * 3
+    assert work[RunKey(model="a", seed=0)] == 3 * 64 * 3 * 3
+    assert result.study["training"]["optimizer"]["name"] == "adam"
+    again = run_study(study, tmp_path / "c")
+    assert again.models == result.models
+
+
+# --- Runs that end early --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stopped(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    result = run_study(stopping(data), folder)
+    return folder, result
+
+
+def stopping(data, **changes):
+    training = content(data)["training"] | {
+        "epochs": 60,
+        "early_stopping": {"patience": 2, "min_delta": 0.05},
+    }
+    return small(data, training=training | changes)
+
+
+def test_a_run_that_ended_early_is_complete(stopped, data):
+    folder, result = stopped
+    events = []
+    again = run_study(stopping(data), folder, on_event=events.append)
+    assert sum(isinstance(event, RunReused) for event in events) == 4
+    assert again.models == result.models
+    for model in result.models:
+        for run in model.runs:
+            epochs = len(run.history["loss"])
+            assert run.stopped_by == "early_stopping"
+            assert run.best_epoch == epochs - 2
+            assert 3 <= epochs < 60
+            path = folder / run.folder / "run.json"
+            record = json.loads(path.read_text())
+            assert record["stopped"] == {"by": "early_stopping", "epoch": epochs}
+            assert record["best_epoch"] == run.best_epoch
+            assert record["params"]["epochs"] == 60
+            training = record["configuration"]["training"]
+            assert training["early_stopping"]["patience"] == 2
+    jsonschema.validate(
+        json.loads((folder / "results.json").read_text()), json.loads(json_schema())
+    )
+    assert StudyResult.load(folder / "results.json") == result
+
+
+def test_the_best_epochs_model_is_the_one_that_is_tested(stopped, data, tmp_path):
+    _, result = stopped
+    run = result.models[0].runs[0]
+    training = content(data)["training"] | {"epochs": run.best_epoch}
+    plain = run_study(small(data, training=training, seeds=[run.seed]), tmp_path / "plain")
+    assert plain.models[0].runs[0].test == run.test
+    assert plain.models[0].runs[0].stopped_by is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.pop("stopped"),
+        lambda record: record["stopped"].update(epoch=2),
+        lambda record: record["stopped"].update(by="boredom"),
+        lambda record: record.update(stopped=3),
+    ],
+)
+def test_a_record_that_does_not_say_so_is_damaged(stopped, data, tmp_path, change):
+    folder, result = stopped
+    copy = tmp_path / "stopped"
+    shutil.copytree(folder, copy)
+    path = copy / "a" / "seed-1" / "run.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    events = []
+    again = run_study(stopping(data), copy, on_event=events.append)
+    assert [event.run for event in events if isinstance(event, RunFinished)] == [
+        RunKey(model="a", seed=1)
+    ]
+    assert losses(again) == losses(result)
+
+
+def test_a_time_budget_is_on_record(data, tmp_path):
+    result = run_study(stopping(data, time_budget_seconds=1e-6), tmp_path / "short")
+    for model in result.models:
+        assert {run.stopped_by for run in model.runs} == {"time_budget"}
+        assert {len(run.history["loss"]) for run in model.runs} == {1}
+    assert result.study["training"]["time_budget_seconds"] == 1e-6
 
 
 # --- Interruptions, for real ----------------------------------------------------------------------

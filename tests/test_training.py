@@ -708,13 +708,15 @@ RATE = "training.optimizer.learning_rate must be a number above 0"
             "as float32 holds it, got 1e-45",
         ),
         (
-            {"optimizer": {"name": "adam"}},
-            "training.optimizer.name: unknown optimizer 'adam'; known: sgd.",
+            {"optimizer": {"name": "adamm"}},
+            "training.optimizer.name: unknown optimizer 'adamm'; known: adam, adamw, muon, sgd. "
+            "Did you mean 'adam'?",
         ),
         (
             {"optimizer": {"learning_rat": 1}},
-            "training.optimizer: unknown key 'learning_rat'; known: learning_rate, name. "
-            "Did you mean 'learning_rate'?",
+            "training.optimizer: unknown key 'learning_rat'; known: clipnorm, clipvalue, "
+            "ema_momentum, global_clipnorm, learning_rate, momentum, name, nesterov, use_ema, "
+            "weight_decay. Did you mean 'learning_rate'?",
         ),
         (
             {"loss": "crossentropy"},
@@ -732,8 +734,10 @@ RATE = "training.optimizer.learning_rate must be a number above 0"
         ),
         (
             {"epoch": 3},
-            "training: unknown key 'epoch'; known: batch_size, epochs, loss, metrics, optimizer, "
-            "precision, seed, shuffle, threads. Did you mean 'epochs'?",
+            "training: unknown key 'epoch'; known: augmentation, batch_size, class_weight, "
+            "early_stopping, epochs, label_smoothing, loss, metrics, mixup, optimizer, precision, "
+            "reduce_on_plateau, seed, shuffle, threads, time_budget_seconds. "
+            "Did you mean 'epochs'?",
         ),
     ],
 )
@@ -749,7 +753,8 @@ def test_an_unknown_name_is_an_error_of_its_own():
 
 def test_an_optimizer_that_is_none():
     with pytest.raises(
-        ConfigurationError, match=r"^training\.optimizer must be an inkproof\.SGD, got 0\.1$"
+        ConfigurationError,
+        match=r"^training\.optimizer must be one of inkproof's SGD, Adam, AdamW, Muon, got 0\.1$",
     ):
         TrainingConfig(optimizer=0.1)
 

@@ -43,30 +43,34 @@ if TYPE_CHECKING:
         Residual,
     )
     from inkproof.model import Model
+    from inkproof.optimizers import SGD, Adam, AdamW, Muon
     from inkproof.preprocessing import Preprocessing
     from inkproof.report import write_report
     from inkproof.results import StudyResult
+    from inkproof.schedules import CosineDecay, OneCycle, PiecewiseConstantDecay
     from inkproof.statistics import Estimate
+    from inkproof.stopping import EarlyStopping, ReduceLROnPlateau
     from inkproof.study import Study, load_study_result, run_study
-    from inkproof.training import SGD, Epoch, Progress, Run, TrainingConfig, train
+    from inkproof.training import Epoch, Progress, Run, TrainingConfig, train
 
 __all__ = [
     "SGD",
     "Activation",
-<<<<<<< HEAD
+    "Adam",
+    "AdamW",
+    "Augmentation",
     "AveragePool2D",
     "BatchNormalization",
-=======
-    "Augmentation",
->>>>>>> augmentation
     "Cancelled",
     "Comparison",
     "ConfigurationError",
     "Conv2D",
+    "CosineDecay",
     "DataError",
     "Dataset",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "Epoch",
     "Estimate",
     "Evaluation",
@@ -80,8 +84,12 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "ModelError",
+    "Muon",
+    "OneCycle",
+    "PiecewiseConstantDecay",
     "Preprocessing",
     "Progress",
+    "ReduceLROnPlateau",
     "Residual",
     "Run",
     "Split",
@@ -137,12 +145,15 @@ _MODULES: Final = {
         "Residual",
     ),
     "model": ("Model",),
+    "optimizers": ("SGD", "Adam", "AdamW", "Muon"),
     "preprocessing": ("Preprocessing",),
     "report": ("write_report",),
     "results": ("StudyResult",),
+    "schedules": ("CosineDecay", "OneCycle", "PiecewiseConstantDecay"),
     "statistics": ("Estimate",),
+    "stopping": ("EarlyStopping", "ReduceLROnPlateau"),
     "study": ("Study", "load_study_result", "run_study"),
-    "training": ("SGD", "Epoch", "Progress", "Run", "TrainingConfig", "train"),
+    "training": ("Epoch", "Progress", "Run", "TrainingConfig", "train"),
 }
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}
 

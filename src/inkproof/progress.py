@@ -139,7 +139,7 @@ class StudyProgress:
                 self._active.pop(run, None)
                 self._say(
                     f"{_name(run)}  done in {clock(event.seconds)}: test accuracy "
-                    f"{event.accuracy * 100:.2f} %, test loss {event.loss:.4f}"
+                    f"{event.accuracy * 100:.2f} %, test loss {event.loss:.4f}{_ending(event)}"
                 )
             case StudyFinished():
                 self._active.clear()
@@ -245,6 +245,21 @@ class StudyProgress:
         filled = round(min(max(share, 0.0), 1.0) * _BAR)
         full, empty = ("#", "-") if self._console.options.ascii_only else ("█", "░")
         return full * filled + empty * (_BAR - filled)
+
+
+def _ending(event: RunFinished) -> str:
+    """Say how a training ended that did not simply go through all its epochs."""
+    parts = []
+    if event.stopped_by is not None:
+        how = {
+            "callback": "stopped by a callback",
+            "early_stopping": "stopped early",
+            "time_budget": "out of time",
+        }[event.stopped_by]
+        parts.append(f"{how} after epoch {event.epochs}")
+    if event.best_epoch not in (None, event.epochs):
+        parts.append(f"weights of epoch {event.best_epoch}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _name(run: RunKey) -> str:

@@ -63,6 +63,13 @@ class RunResult(_Record):
     epoch_seconds: list[float] = Field(description="training and validation, no checkpointing")
     findings: list[Finding]
     folder: str = Field(description="the run's folder, relative to the study's")
+    stopped_by: Literal["callback", "early_stopping", "time_budget"] | None = Field(
+        default=None, description="what ended the training before all its epochs were done"
+    )
+    best_epoch: int | None = Field(
+        default=None,
+        description="the epoch, from 1, whose weights were given back; null: those of the last",
+    )
 
 
 class ModelResult(_Record):

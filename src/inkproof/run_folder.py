@@ -2,7 +2,9 @@
 
 =========================  ===================================================================
 ``run.json``               what was asked for, versions, processor, timings, data; written last,
-                           so that a folder with it is complete
+                           so that a folder with it is complete. A training that ended before all
+                           its epochs were done has ``stopped``: ``by`` what, after which
+                           ``epoch``; ``best_epoch`` is that whose weights were given back
 ``history.csv``            an epoch a row
 ``model.safetensors``      the trained model
 ``predictions.npz``        the probabilities of the test images
@@ -14,15 +16,18 @@ from __future__ import annotations
 
 import io
 import json
+import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from inkproof.errors import FileFormatError, StorageError
 from inkproof.history import History
+from inkproof.stopping import StoppedBy
 from inkproof.storage import write_bytes
 
 __all__ = ["CHECKPOINT", "StoredRun", "clear", "read", "read_predictions", "write"]
@@ -45,11 +50,15 @@ class StoredRun:
     history : its epochs
     probabilities : float32 (images, classes), of the test split
     record : ``run.json``
+    stopped_by : what ended the training before all its epochs were done
+    best_epoch : the epoch, from 1, whose weights were given back; None: those of the last
     """
 
     history: History
     probabilities: npt.NDArray[np.float32]
     record: dict[str, Any]
+    stopped_by: StoppedBy | None = None
+    best_epoch: int | None = None
 
 
 def write(
@@ -93,10 +102,10 @@ def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: i
         ):
             raise FileFormatError(f"{folder / _RECORD}: the run of another configuration")
         history = History.from_csv(folder / _HISTORY, params=dict(record["params"]))
-        if len(history) != history.params["epochs"]:
+        stopped_by, epochs, best_epoch = _ending(record, history.params["epochs"])
+        if len(history) != epochs:
             raise FileFormatError(
-                f"{folder / _HISTORY}: expected {history.params['epochs']} epochs, "
-                f"got {len(history)}"
+                f"{folder / _HISTORY}: expected {epochs} epochs, got {len(history)}"
             )
         probabilities = read_predictions(folder, images=images, classes=classes)
         if not (folder / _MODEL).is_file():
@@ -107,7 +116,23 @@ def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: i
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{folder}: damaged: {error}") from error
-    return StoredRun(history=history, probabilities=probabilities, record=record)
+    return StoredRun(
+        history=history,
+        probabilities=probabilities,
+        record=record,
+        stopped_by=stopped_by,
+        best_epoch=best_epoch,
+    )
+
+
+def _ending(record: Mapping[str, Any], epochs: int) -> tuple[StoppedBy | None, int, int | None]:
+    """Say what ended the training, after how many epochs, and which one was the best."""
+    stopped, best = record.get("stopped"), record.get("best_epoch")
+    if stopped is None:
+        return None, epochs, best
+    if stopped["by"] not in get_args(StoppedBy) or not 1 <= stopped["epoch"] < epochs:
+        raise ValueError(f"expected what ended the training, got {reprlib.repr(stopped)}")
+    return stopped["by"], stopped["epoch"], best
 
 
 def read_predictions(folder: Path, *, images: int, classes: int) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 import platform
 import sys
@@ -28,6 +29,7 @@ from inkproof.comparison import Comparison, compare
 from inkproof.data import Dataset, Split, load
 from inkproof.diagnosis import diagnose, diagnose_runs
 from inkproof.engine import default_isa, default_threads
+from inkproof.engine.lowering import operations
 from inkproof.errors import (
     Cancelled,
     ConfigurationError,
@@ -38,7 +40,7 @@ from inkproof.errors import (
 )
 from inkproof.evaluation import Evaluation, evaluate
 from inkproof.history import History
-from inkproof.layers import dense_stack
+from inkproof.layers import walk
 from inkproof.model import Model
 from inkproof.results import (
     ComparisonResult,
@@ -51,6 +53,7 @@ from inkproof.results import (
     TestResult,
 )
 from inkproof.statistics import Estimate, mean_interval
+from inkproof.stopping import StoppedBy
 from inkproof.storage import write_bytes
 from inkproof.study_file import Study, StudyData, StudyModel
 from inkproof.training import Epoch, Progress, Run, TrainingConfig, train
@@ -140,12 +143,25 @@ class EpochFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished:
-    """A run is complete."""
+    """A run is complete.
+
+    Parameters
+    ----------
+    run : which one
+    accuracy, loss : on the test images
+    seconds : what the training took, without what a checkpoint spared
+    epochs : how many it has
+    stopped_by : what ended it before all its epochs were done
+    best_epoch : the epoch whose weights it has, if early stopping gave them back
+    """
 
     run: RunKey
     accuracy: float
     loss: float
     seconds: float
+    epochs: int
+    stopped_by: StoppedBy | None = None
+    best_epoch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +295,7 @@ def train_one(
     runner.tell(RunStarted(run=plan.key))
     model, training, validation, config = runner.prepared(plan)
     begin = time.perf_counter()
-    runner.train(plan.key, model, training, validation, config, checkpoint=checkpoint)
+    run = runner.train(plan.key, model, training, validation, config, checkpoint=checkpoint)
     evaluation = evaluate(model, dataset.test)
     runner.tell(
         RunFinished(
@@ -287,6 +303,9 @@ def train_one(
             accuracy=evaluation.accuracy.value,
             loss=evaluation.loss.value,
             seconds=time.perf_counter() - begin,
+            epochs=len(run.history),
+            stopped_by=run.stopped_by,
+            best_epoch=run.best_epoch,
         )
     )
     return model, evaluation
@@ -340,6 +359,8 @@ class _Done:
     evaluation: Evaluation
     probabilities: npt.NDArray[np.float32]
     validation_images: int
+    stopped_by: StoppedBy | None
+    best_epoch: int | None
 
 
 def _plan(study: Study, dataset: Dataset) -> list[_Plan]:
@@ -348,17 +369,27 @@ def _plan(study: Study, dataset: Dataset) -> list[_Plan]:
     for index, model in enumerate(study.models):
         try:
             built = _build(model, dataset, seed=study.seeds[0])
-            stack = dense_stack(built.layers, built.layer_input_shape)
+            operations(built.layers, built.layer_input_shape)  # which the engine must have
         except (ModelError, ConfigurationError, NotImplementedError) as error:
             error.args = (f"{study.origin}: models[{index}] ({model.name}): {error}",)
             raise
-        work = 3.0 * sum(inputs * units for inputs, units, _ in stack) * study.training.epochs
+        work = 3.0 * _products(built) * study.training.epochs
         plans += [
             _Plan(key=RunKey(model=model.name, seed=seed), model=model, work=work)
             for seed in study.seeds
         ]
     order = {seed: number for number, seed in enumerate(study.seeds)}
     return sorted(plans, key=lambda plan: (order[plan.key.seed], -plan.work))
+
+
+def _products(model: Model) -> int:
+    """Count the multiplications of one image's forward pass: kernels times where they are put."""
+    return sum(
+        spec.size * math.prod(place.output_shape[:-1])
+        for place in walk(model.layers, model.layer_input_shape)
+        for spec in place.own_weights
+        if len(spec.shape) > 1
+    )
 
 
 def _build(model: StudyModel, dataset: Dataset, *, seed: int) -> Model:
@@ -475,6 +506,8 @@ class _Runner:
                 evaluation=evaluation,
                 probabilities=stored.probabilities,
                 validation_images=len(validation),
+                stopped_by=stored.stopped_by,
+                best_epoch=stored.best_epoch,
             )
         self.tell(RunStarted(run=key))
         _make_folder(folder)
@@ -502,6 +535,7 @@ class _Runner:
                     "epoch_seconds": list(run.history.seconds),
                     "resumed_from_epoch": run.resumed_from,
                 },
+                **_ending(run),
             },
         )
         self.tell(
@@ -510,6 +544,9 @@ class _Runner:
                 accuracy=evaluation.accuracy.value,
                 loss=evaluation.loss.value,
                 seconds=seconds,
+                epochs=len(run.history),
+                stopped_by=run.stopped_by,
+                best_epoch=run.best_epoch,
             )
         )
         return _Done(
@@ -518,7 +555,19 @@ class _Runner:
             evaluation=evaluation,
             probabilities=evaluation.probabilities,
             validation_images=len(validation),
+            stopped_by=run.stopped_by,
+            best_epoch=run.best_epoch,
         )
+
+
+def _ending(run: Run) -> dict[str, Any]:
+    """Say in a run's record how its training ended, where it did not go through all epochs."""
+    ending: dict[str, Any] = {}
+    if run.stopped_by is not None:
+        ending["stopped"] = {"by": run.stopped_by, "epoch": len(run.history)}
+    if run.best_epoch is not None:
+        ending["best_epoch"] = run.best_epoch
+    return ending
 
 
 def _make_folder(folder: Path) -> None:
@@ -635,6 +684,8 @@ def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
                     run.history, name=model.name, validation_images=run.validation_images
                 ),
                 folder=f"{model.name}/seed-{seed}",
+                stopped_by=run.stopped_by,
+                best_epoch=run.best_epoch,
             )
             for seed, run in runs.items()
         ],
