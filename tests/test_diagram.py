@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from inkproof import diagram
 from inkproof.diagram import Block, text_width
+from inkproof.layers import Dense, Residual, named, walk
 
 SVG = "{http://www.w3.org/2000/svg}"
 BLOCKS = [
@@ -114,6 +116,70 @@ def test_the_png_is_the_same_drawing():
         x, y, font = (2 * float(element.get(key, 0)) for key in ("x", "y", "font-size"))
         around = pixels[int(y - font) : int(y), int(x - font) : int(x + font)]
         assert around.min() < 100, element.text  # there is ink where the text belongs
+
+
+def block(name: str, skips: int = 0) -> Block:
+    return Block(name=name, detail="x", input_shape=(4,), output_shape=(4,), skips=skips)
+
+
+def skips_of(root: ET.Element) -> list[list[float]]:
+    """Begin, turning point and end of each second arrow: [x, y, x, y]."""
+    paths = [element.get("d", "") for element in root.iter(f"{SVG}path")]
+    found = [re.fullmatch(r"M(\S+) (\S+)H(\S+)V(\S+)H\S+", path) for path in paths]
+    return [[float(part) for part in match.groups()] for match in found if match]
+
+
+def test_second_arrows_go_round_what_is_between():
+    blocks = [block("a"), block("b"), block("c"), block("inner", 2), block("outer", 4)]
+    blocks += [block("next", 1)]
+    root = parsed(diagram.svg(blocks, title="t"))
+    boxes = [
+        [float(element.get(key, 0)) for key in ("x", "y", "width", "height")]
+        for element in root.iter(f"{SVG}rect")
+        if element.get("fill") == "currentColor"
+    ]
+    inner, outer, following = skips_of(root)
+    right = boxes[0][0] + boxes[0][2]
+    for (x, begin, turn, end), source, target in ((inner, 1, 3), (outer, 0, 4), (following, 4, 5)):
+        assert x == right < turn < float(root.get("width", 0))
+        assert boxes[source][1] < begin < boxes[source][1] + boxes[source][3]
+        assert boxes[target][1] < end < boxes[target][1] + boxes[target][3]
+    assert inner[2] < outer[2]
+    assert following[2] == inner[2]
+    assert following[1] > outer[3]  # in above, out below
+    plain = parsed(diagram.svg([block(each.name) for each in blocks], title="t"))
+    assert skips_of(plain) == []
+    assert float(plain.get("width", 0)) < float(root.get("width", 0))
+
+
+def test_the_png_has_the_second_arrows():
+    blocks = [block("a"), block("b"), block("c", 2)]
+    root = parsed(diagram.svg(blocks, title="t"))
+    with Image.open(io.BytesIO(diagram.png(blocks))) as image:
+        pixels = np.asarray(image.convert("L")).astype(float)
+    x, begin, turn, end = (2 * number for number in skips_of(root)[0])
+    middle = int((begin + end) / 2)
+    assert pixels[middle, int(turn) - 3 : int(turn) + 4].min() < 100
+    assert pixels[int(begin) - 3 : int(begin) + 4, int((x + turn) / 2)].min() < 100
+    assert pixels[int(end), int(x) + 5] < 100
+
+
+def test_blocks_follow_the_layers():
+    layers = named([Dense(4), Residual([Dense(4), Residual([Dense(4)])]), Residual([Dense(4)])])
+    blocks = diagram.blocks_of(list(walk(layers, (4,))))
+    assert [(each.name, each.skips) for each in blocks] == [
+        ("dense", 0),
+        ("dense_1", 0),
+        ("dense_2", 0),
+        ("residual_1", 2),
+        ("residual", 4),
+        ("dense_3", 0),
+        ("residual_2", 2),
+    ]
+    assert [each.detail for each in blocks[3:5]] == [
+        "Residual, adds its input, 20 parameters",
+        "Residual, adds its input, 40 parameters",
+    ]
 
 
 def test_the_bytes_are_the_same_each_time():

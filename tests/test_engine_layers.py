@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from reference_network import Reference, kept_by_dropout
 
 from inkproof import engine
-from inkproof.errors import UnsupportedError
 from inkproof.layers import (
     Activation,
     AveragePool2D,
@@ -26,6 +24,7 @@ from inkproof.layers import (
     output_shapes,
     walk,
 )
+from reference_network import Reference
 
 VARIANTS = engine.variants()
 KINK = 1e-6

@@ -10,6 +10,7 @@ OPEN = {"errors", "findings", "history", "randomness", "settings", "storage", "w
 MAY_IMPORT = {
     "__init__": None,  # everything, lazily
     "__main__": {"cli"},
+    "augmentation": {"engine"},
     "checkpoint": {"data", "model", "model_file", "schedules", "stopping", "training_config"},
     "cli": None,
     "comparison": {"evaluation", "statistics"},

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from inkproof.initializers import fans, glorot_limit, initial_weights
-from inkproof.layers import Activation, Dense, Flatten, Layer
+from inkproof.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    Residual,
+    walk,
+)
 
 ALPHA = 1e-9
 SIGMAS = stats.norm.isf(ALPHA / 2)
@@ -19,12 +28,24 @@ seeds = st.integers(0, 2**64 - 1)
 
 
 def weights_of(layers: list[Layer], inputs: int, seed: int) -> list[np.ndarray]:
-    shape: tuple[int, ...] = (inputs,)
-    specs = []
-    for layer in layers:
-        specs.append(layer.weight_specs(shape))
-        shape = layer.output_shape(shape)
-    return initial_weights(specs, seed=seed)
+    return weights_for(layers, (inputs,), seed)
+
+
+def weights_for(layers: list[Layer], shape: tuple[int, ...], seed: int) -> list[np.ndarray]:
+    return initial_weights([place.own_weights for place in walk(layers, shape)], seed=seed)
+
+
+def assert_glorot_uniform(kernel: np.ndarray, fan_in: int, fan_out: int) -> None:
+    limit = math.sqrt(6 / (fan_in + fan_out))
+    values = kernel.astype(np.float64).ravel()
+    assert np.abs(values).max() <= limit * (1 + 2**-23)
+    n = values.size
+    # Of a uniform on [-limit, limit]: variance limit**2 / 3, kurtosis 9/5.
+    variance = limit**2 / 3
+    assert abs(values.mean()) < SIGMAS * math.sqrt(variance / n)
+    assert abs(np.mean(values**2) / variance - 1) < SIGMAS * math.sqrt((9 / 5 - 1) / n)
+    test = stats.kstest(values, stats.uniform(loc=-limit, scale=2 * limit).cdf)
+    assert test.pvalue > ALPHA
 
 
 def test_fans_are_keras_for_dense_and_convolution_kernels():
@@ -44,16 +65,36 @@ def test_kernels_are_glorot_uniform_and_biases_zero(seed: int, inputs: int, unit
     assert kernel.dtype == bias.dtype == np.float32
     assert kernel.shape == (inputs, units)
     np.testing.assert_array_equal(bias, np.zeros(units, np.float32))
-    limit = math.sqrt(6 / (inputs + units))
-    values = kernel.astype(np.float64).ravel()
-    assert np.abs(values).max() <= limit * (1 + 2**-23)
-    n = values.size
-    # Of a uniform on [-limit, limit]: variance limit**2 / 3, kurtosis 9/5.
-    variance = limit**2 / 3
-    assert abs(values.mean()) < SIGMAS * math.sqrt(variance / n)
-    assert abs(np.mean(values**2) / variance - 1) < SIGMAS * math.sqrt((9 / 5 - 1) / n)
-    test = stats.kstest(values, stats.uniform(loc=-limit, scale=2 * limit).cdf)
-    assert test.pvalue > ALPHA
+    assert_glorot_uniform(kernel, inputs, units)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds, st.integers(1, 7), st.integers(1, 7), st.integers(1, 24), st.integers(16, 64))
+def test_kernels_of_convolutions_are_glorot_uniform(
+    seed: int, height: int, width: int, channels: int, filters: int
+):
+    layers: list[Layer] = [Conv2D(filters, (height, width))]
+    kernel, bias = weights_for(layers, (9, 9, channels), seed)
+    assert kernel.dtype == np.float32
+    assert kernel.shape == (height, width, channels, filters)
+    np.testing.assert_array_equal(bias, np.zeros(filters, np.float32))
+    # Keras counts each unit's inputs and outputs over the whole window.
+    assert_glorot_uniform(kernel, height * width * channels, height * width * filters)
+
+
+def test_batch_normalization_starts_as_keras_does():
+    arrays = weights_for([BatchNormalization()], (4, 4, 3), 0)
+    assert all(array.dtype == np.float32 for array in arrays)
+    np.testing.assert_array_equal(arrays, [[1, 1, 1], [0, 0, 0], [0, 0, 0], [1, 1, 1]])
+
+
+def test_a_layer_starts_the_same_inside_a_block():
+    inner: list[Layer] = [Conv2D(3, 3, padding="same"), BatchNormalization(), Conv2D(3, 1)]
+    tail: list[Layer] = [Flatten(), Dense(4)]
+    plain = weights_for([*inner, *tail], (6, 6, 3), 7)
+    nested = weights_for([Residual([Residual(inner[:2]), inner[2]]), *tail], (6, 6, 3), 7)
+    for a, b in zip(plain, nested, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @settings(max_examples=20, deadline=None)

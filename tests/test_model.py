@@ -24,7 +24,18 @@ from inkproof.errors import (
     UnknownNameError,
     UnsupportedError,
 )
-from inkproof.layers import Activation, Dense, Flatten, Layer
+from inkproof.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Layer,
+    MaxPool2D,
+    Residual,
+)
 from inkproof.model import Model, Preprocessing
 
 
@@ -44,6 +55,23 @@ def notebook_model(**arguments: Any) -> Model:
 def small_model(**arguments: Any) -> Model:
     settings = {"input_shape": (3, 2, 1), "name": "small"} | arguments
     return Model([Dense(4, activation="relu"), Dense(3, activation="softmax")], **settings)
+
+
+def residual_model(**arguments: Any) -> Model:
+    block = [Conv2D(8, 3, padding="same", use_bias=False), BatchNormalization()]
+    return Model(
+        [
+            Conv2D(8, 3, activation="relu"),
+            Residual([*block, Activation("relu")]),
+            MaxPool2D(),
+            GlobalAveragePool2D(),
+            Dropout(0.1),
+            Dense(10, activation="softmax"),
+        ],
+        input_shape=(32, 30, 3),
+        name="residual",
+        **arguments,
+    )
 
 
 def forward(weights: list[Any], inputs: np.ndarray) -> np.ndarray:
@@ -107,6 +135,57 @@ def test_a_flatten_first_is_left_to_the_layers():
     assert model.preprocessing == Preprocessing(scale=1 / 255)
     assert model.layer_input_shape == (28, 28, 1)
     assert model.count_params() == 7850
+
+
+def test_a_convolution_first_keeps_colour_images_as_they_are():
+    model = residual_model()
+    assert model.preprocessing == Preprocessing(scale=1 / 255)
+    assert model.layer_input_shape == model.input_shape == (32, 30, 3)
+    assert model.output_shape == (10,)
+    assert [layer.name for layer in model.layers] == [
+        *("conv2d", "residual", "max_pooling2d", "global_average_pooling2d", "dropout", "dense"),
+    ]
+    images = np.zeros((2, 32, 30, 3), np.uint8)
+    assert model.flat_inputs(images).shape == model.flat_inputs(images[0]).repeat(2, 0).shape
+    with pytest.raises(ModelError, match=r"expects uint8 \(n, 32, 30, 3\) or \(32, 30, 3\), got"):
+        model.flat_inputs(images[..., 0])
+
+
+def test_weights_of_layers_inside_others():
+    model = residual_model()
+    shapes = [(3, 3, 3, 8), (8,), (3, 3, 8, 8), (8,), (8,), (8,), (8,), (8, 10), (10,)]
+    weights = model.weights()
+    assert [array.shape for array in weights] == shapes
+    assert model.count_params() == sum(array.size for array in weights)
+    assert model.summary().endswith(
+        " Trainable params: 906 (3.54 KB)\n Non-trainable params: 16 (64.00 B)"
+    )
+    weights[6] = weights[6] + 1  # the running variance
+    model.set_weights(weights)
+    np.testing.assert_array_equal(model.weights()[6], np.full(8, 2.0, np.float32))
+    weights[6][3] = -0.5
+    with pytest.raises(
+        ModelError,
+        match=r"weights\[6\] \(residual/batch_normalization/moving_variance\): expected variances "
+        r"of at least 0, got -0.5$",
+    ):
+        model.set_weights(weights)
+
+
+def test_layers_inside_others_count_as_layers():
+    with pytest.raises(
+        ConfigurationError, match=r"1 to 1000 layers, those inside others included, got 1001$"
+    ):
+        Model([Residual([Activation("relu")] * 999), Dense(2)], input_shape=(3,))
+
+
+def test_no_layer_may_give_too_much():
+    with pytest.raises(
+        ModelError,
+        match=r"^layers\[0\] 'conv2d' \(Conv2D\): a layer may give at most 16,777,216 numbers, "
+        r"got \(64, 64, 4097\)$",
+    ):
+        Model([Conv2D(4097, 1), GlobalAveragePool2D()], input_shape=(64, 64, 1))
 
 
 def test_vectors_are_left_as_they_are():
@@ -440,6 +519,23 @@ def test_the_diagram_shows_layers_and_shapes():
         "hidden_2",
     ]
     assert texts[-1] == "Output shape: (None, 10)"
+
+
+def test_the_diagram_shows_what_is_inside_a_block():
+    root = ET.fromstring(residual_model().plot(show_shapes=False))  # noqa: S314  # our own text
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == [
+        *("input", "uint8 images, 0 to 255, divided by 255"),
+        *("conv2d", "Conv2D, 3x3, relu, 224 parameters"),
+        *("conv2d_1", "Conv2D, 3x3, same, linear, 576 parameters"),
+        *("batch_normalization", "BatchNormalization, 32 parameters"),
+        *("activation", "Activation, relu"),
+        *("residual", "Residual, adds its input, 608 parameters"),
+        *("max_pooling2d", "MaxPooling2D, 2x2"),
+        *("global_average_pooling2d", "GlobalAveragePooling2D"),
+        *("dropout", "Dropout, rate 0.1"),
+        *("dense", "Dense, softmax, 90 parameters"),
+    ]
 
 
 def test_plot_writes_by_the_files_ending(tmp_path: Path):

@@ -13,7 +13,16 @@ from safetensors.numpy import load_file
 
 from inkproof import model_file
 from inkproof.errors import FileFormatError, ModelError, StorageError
-from inkproof.layers import Activation, Dense, Flatten
+from inkproof.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Residual,
+)
 from inkproof.model import Model, Preprocessing
 
 
@@ -27,6 +36,15 @@ def make_model(seed: int = 0, **arguments: Any) -> Model:
         [Dense(4, activation="relu", name="hidden_1"), Dense(3, activation="softmax")],
         seed=seed,
         **settings,
+    )
+
+
+def make_convnet() -> Model:
+    block = Residual([BatchNormalization(), Conv2D(2, (3, 1), padding="same")])
+    return Model(
+        [Conv2D(2, 2, use_bias=False), block, Dropout(0.5), GlobalAveragePool2D(), Dense(2)],
+        input_shape=(4, 5, 3),
+        name="convnet",
     )
 
 
@@ -60,7 +78,7 @@ def refused_or_whole(path: Path) -> None:
     except FileFormatError as error:
         message = str(error)
     else:
-        assert model.count_params() == make_model().count_params()
+        assert model.count_params() in (make_model().count_params(), make_convnet().count_params())
     assert "\n" not in message
     assert len(message) < 1000
 
@@ -72,6 +90,7 @@ def refused_or_whole(path: Path) -> None:
         Model([Flatten(), Dense(5), Activation("softmax")], input_shape=(4, 4, 3), name="b"),
         Model([Dense(2)], input_shape=(7,), preprocessing=Preprocessing(scale=1 / 3, offset=-0.1)),
         Model([Flatten()], input_shape=(2, 2, 1), name="no weights"),
+        make_convnet(),
     ],
 )
 def test_a_model_comes_back_as_it_was(model: Model, tmp_path: Path):
@@ -118,6 +137,7 @@ def test_the_golden_file_can_still_be_read():
     path = Path(__file__).parent / "golden" / "model_format_1.safetensors"
     model = Model.load(path)
     assert model.config() == make_model().config()
+    assert model.to_bytes() == path.read_bytes()
     for a, b in zip(model.weights(), make_model().weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -202,6 +222,75 @@ def test_a_hostile_description_is_refused(saved: Path, path: tuple[Any, ...], va
     hostile = saved.with_name("hostile")
     hostile.write_bytes(joined(header, data))
     refused_or_whole(hostile)
+
+
+NESTED_PATHS = [
+    ("layers", 0, "filters"),
+    ("layers", 0, "kernel_size"),
+    ("layers", 0, "kernel_size", 1),
+    ("layers", 0, "padding"),
+    ("layers", 0, "use_bias"),
+    ("layers", 1, "layers"),
+    ("layers", 1, "layers", 0),
+    ("layers", 1, "layers", 0, "epsilon"),
+    ("layers", 1, "layers", 0, "scale"),
+    ("layers", 1, "layers", 1, "name"),
+    ("layers", 2, "rate"),
+]
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from(NESTED_PATHS), value=json_values)
+@example(path=("layers", 0, "filters"), value=10**15)
+@example(path=("layers", 1, "layers", 1, "name"), value="batch_normalization")
+def test_a_hostile_description_of_nested_layers_is_refused(
+    tmp_path: Path, path: tuple[Any, ...], value: Any
+):
+    header, data = parts(make_convnet().to_bytes())
+    description = description_of(header)
+    place = description
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    header["__metadata__"]["inkproof"] = json.dumps(description)
+    hostile = tmp_path / "hostile"
+    hostile.write_bytes(joined(header, data))
+    refused_or_whole(hostile)
+
+
+def test_layers_nested_without_end_are_refused(tmp_path: Path):
+    header, data = parts(make_convnet().to_bytes())
+    path = tmp_path / "deep"
+    for depth in (9, 300, 20_000):
+        deep = '{"type":"Residual","layers":[' * depth + '{"type":"Flatten"}' + "]}" * depth
+        description = description_of(header) | {"layers": ["deep"]}
+        header["__metadata__"]["inkproof"] = json.dumps(description).replace('"deep"', deep)
+        path.write_bytes(joined(header, data))
+        with pytest.raises(FileFormatError, match="nested") as caught:
+            Model.load(path)
+        assert len(str(caught.value)) < 1000
+
+
+def test_arrays_of_nested_layers_have_their_blocks_name(tmp_path: Path):
+    make_convnet().save(tmp_path / "m.safetensors")
+    assert set(load_file(tmp_path / "m.safetensors")) == {
+        *("conv2d/kernel", "dense/kernel", "dense/bias"),
+        *("residual/conv2d_1/kernel", "residual/conv2d_1/bias"),
+        *(
+            f"residual/batch_normalization/{name}"
+            for name in ("gamma", "beta", "moving_mean", "moving_variance")
+        ),
+    }
+
+
+def test_a_negative_variance_is_refused(tmp_path: Path):
+    model = make_convnet()
+    tensors = dict(zip(model._weight_names(), model.weights(), strict=True))
+    tensors["residual/batch_normalization/moving_variance"][0] = -1
+    path = tmp_path / "m.safetensors"
+    model_file.write(path, model.config(), tensors)
+    with pytest.raises(FileFormatError, match=r"moving_variance\): expected variances of at least"):
+        Model.load(path)
 
 
 def test_the_size_is_checked_before_anything_is_allocated(saved: Path):

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import jsonschema
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 
 from inkproof import published
+from inkproof.augmentation import Augmentation
 from inkproof.errors import (
     ConfigurationError,
     DataError,
@@ -25,6 +25,16 @@ from inkproof.errors import (
     InkproofError,
     StorageError,
     UnknownNameError,
+)
+from inkproof.layers import (
+    AveragePool2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    GlobalAveragePool2D,
+    MaxPool2D,
+    Residual,
 )
 from inkproof.optimizers import SGD, Adam, AdamW, Muon
 from inkproof.results import StudyResult, json_schema
@@ -157,10 +167,7 @@ layers = [{ type = "Dense", units = 3, activation = "softmax" }]
 """
 
 
-def test_a_file_may_ask_for_everything(tmp_path, monkeypatch):
-    monkeypatch.setitem(
-        sys.modules, "inkproof.augmentation", types.SimpleNamespace(Augmentation=Shift)
-    )
+def test_a_file_may_ask_for_everything(tmp_path):
     (tmp_path / "s.toml").write_text(EVERYTHING)
     study = Study.from_file(tmp_path / "s.toml")
     assert study.training == TrainingConfig(
@@ -178,28 +185,11 @@ def test_a_file_may_ask_for_everything(tmp_path, monkeypatch):
                 initial_learning_rate=0.0, warmup_target=0.002, warmup_steps=20
             ),
         ),
-        augmentation=Shift(shift=2),
+        augmentation=Augmentation(shift=2),
         early_stopping=EarlyStopping(monitor="val_accuracy", patience=3),
     )
     again = Study.from_content(json.loads(json.dumps(study.content())), origin=study.origin)
     assert dataclasses.replace(again, title=study.title) == study
-
-
-@dataclasses.dataclass(frozen=True)
-class Shift:
-    """Any augmentation."""
-
-    shift: int
-
-    def config(self):
-        return {"shift": self.shift}
-
-    def engine_options(self):
-        return {"shift": float(self.shift)}
-
-    @classmethod
-    def from_config(cls, values):
-        return cls(**values)
 
 
 @pytest.mark.parametrize(
@@ -324,6 +314,48 @@ def test_what_is_not_toml_is_told_with_its_line(tmp_path):
         Study.from_file(path)
     with pytest.raises(StorageError, match="there is no such study file; built-in studies: note"):
         Study.from_file(tmp_path / "notebok")
+
+
+def test_a_file_may_have_layers_inside_layers(tmp_path):
+    path = tmp_path / "conv.toml"
+    path.write_text(
+        """
+name = "conv"
+
+[[models]]
+name = "residual"
+layers = [
+    { type = "Conv2D", filters = 8, kernel_size = [3, 3], padding = "same" },
+    { type = "Residual", layers = [
+        { type = "BatchNormalization", momentum = 0.9 },
+        { type = "Conv2D", filters = 8, kernel_size = 3, padding = "same", use_bias = false },
+    ] },
+    { type = "MaxPooling2D", pool_size = 2 },
+    { type = "AveragePool2D" },
+    { type = "GlobalAveragePooling2D" },
+    { type = "Dropout", rate = 0.5 },
+    { type = "Dense", units = 10, activation = "softmax" },
+]
+"""
+    )
+    study = Study.from_file(path)
+    assert study.models[0].layers == (
+        Conv2D(8, 3, padding="same"),
+        Residual([BatchNormalization(momentum=0.9), Conv2D(8, 3, padding="same", use_bias=False)]),
+        MaxPool2D(),
+        AveragePool2D(),
+        GlobalAveragePool2D(),
+        Dropout(0.5),
+        Dense(10, activation="softmax"),
+    )
+    content = json.loads(json.dumps(study.content()))
+    assert Study.from_content(content, origin=study.origin) == study
+    path.write_text(path.read_text().replace("momentum", "momentun"))
+    with pytest.raises(
+        InkproofError,
+        match=r"models\[0\].layers\[1\].layers\[0\]: unknown argument of BatchNormalization",
+    ):
+        Study.from_file(path)
 
 
 def test_data_are_looked_for_beside_the_file(tmp_path, data):

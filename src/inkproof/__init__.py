@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from inkproof.augmentation import Augmentation
     from inkproof.comparison import Comparison, compare
     from inkproof.data import Dataset, Split, check, load
     from inkproof.diagnosis import diagnose
@@ -57,6 +58,7 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "Augmentation",
     "AveragePool2D",
     "BatchNormalization",
     "Cancelled",
@@ -110,6 +112,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
+    "augmentation": ("Augmentation",),
     "comparison": ("Comparison", "compare"),
     "data": ("Dataset", "Split", "check", "load"),
     "diagnosis": ("diagnose",),

@@ -345,8 +345,8 @@ def _lanes(blocks: Sequence[Block]) -> list[int]:
     """Say how far out the second arrow of each block goes: beyond all those between its ends."""
     lanes: list[int] = []
     for number, block in enumerate(blocks):
-        between = lanes[number - block.skips : number] if block.skips else []
-        lanes.append(1 + max(between) if between else 0)
+        between = lanes[number - block.skips + 1 : number]
+        lanes.append(1 + max([0, *between]) if block.skips else 0)
     return lanes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import reprlib
 import threading
@@ -49,6 +50,7 @@ __all__ = ["MAX_LAYERS", "MAX_PARAMETERS", "Model", "Preprocessing"]
 MAX_LAYERS: Final = 1000
 MAX_PARAMETERS: Final = 1 << 28
 """1 GiB of float32: far beyond small images, and a bound on what a file can ask for."""
+_MAX_OUTPUTS: Final = 1 << 24
 _MAX_CLASS_NAME: Final = 100
 _CONFIG_KEYS: Final = frozenset({"class_names", "input_shape", "layers", "name", "preprocessing"})
 _DIAGRAMS: Final = (".png", ".svg")
@@ -103,6 +105,12 @@ class Model:
                 f"model.layers must be 1 to {MAX_LAYERS} layers, those inside others included, "
                 f"got {len(self._places)}"
             )
+        for place in self._places:
+            if math.prod(place.output_shape) > _MAX_OUTPUTS:
+                raise ModelError(
+                    f"{place.where} {place.layer.name!r} ({place.layer.kind}): a layer may give at "
+                    f"most {_MAX_OUTPUTS:,} numbers, got {place.output_shape}"
+                )
         self._specs = tuple(place.own_weights for place in self._places)
         parameters = self.count_params()
         if parameters > MAX_PARAMETERS:

@@ -336,6 +336,8 @@ class Network:
         options = self._pass_options(
             size, epoch=epoch, seed=seed, label_smoothing=label_smoothing, row_weights=row_weights
         )
+        if augmentation is not None and not getattr(augmentation, "changes_images", True):
+            augmentation = None
         options |= {"rates": np.ascontiguousarray(rates), "first_step": first_step}
         if augmentation is not None:
             options["augmenter"] = self._augmenter(augmentation)

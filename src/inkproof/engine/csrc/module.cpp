@@ -8,6 +8,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "augment_module.hpp"
 #include "graph.hpp"
 #include "network.hpp"
 
@@ -146,6 +147,12 @@ nb::tuple as_tuple(const Totals& totals) {
 }
 
 void bind_graph(nb::module_& m) {
+    nb::class_<Augmenter>(m, "Augmenter")
+        .def("__init__", [](Augmenter* self, const nb::dict& options, int height, int width,
+                            int channels) {
+            new (self) Augmenter(augment_spec(options), height, width, channels);
+        });
+
     nb::class_<Graph>(m, "Graph")
         .def("__init__",
              [](Graph* self,
@@ -236,6 +243,7 @@ void bind_graph(nb::module_& m) {
 }  // namespace
 
 NB_MODULE(INKPROOF_MODULE, m) {
+    bind_augment(m);
     bind_graph(m);
 
     nb::class_<Data>(m, "Data")

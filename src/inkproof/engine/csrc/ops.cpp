@@ -251,15 +251,15 @@ public:
         worker.each(step.blocks * groups, [&](int task) {
             const int block = task / groups, first = task % groups * CHANNELS_A_TASK;
             const int last = std::min(first + CHANNELS_A_TASK, w_.channels);
-            for (int pixel = 0; pixel < w_.height * w_.width; ++pixel)
-                for (int c = first; c < last; ++c)
-                    for (int v = 0; v < BLOCK; v += VL)
-                        store(in_.error(block, pixel * w_.channels + c) + v, V{});
+            if (!covers_) clear(block, first, last);
             for (int oy = 0; oy < w_.out_height; ++oy)
                 for (int ox = 0; ox < w_.out_width; ++ox)
                     for (int c = first; c < last; ++c) spread(step, block, oy, ox, c);
         });
     }
+
+    // A maximum is told by its value.
+    bool reads_output() const override { return is_max_; }
 
 private:
     static constexpr int CHANNELS_A_TASK = 8;
@@ -268,36 +268,41 @@ private:
         return in_.value(block, (iy * w_.width + ix) * w_.channels + c);
     }
 
+    void clear(int block, int first, int last) const {
+        for (int pixel = 0; pixel < w_.height * w_.width; ++pixel)
+            for (int c = first; c < last; ++c)
+                for (int v = 0; v < BLOCK; v += VL)
+                    store(in_.error(block, pixel * w_.channels + c) + v, V{});
+    }
+
     void spread(const Step& step, int block, int oy, int ox, int c) const {
         const Range ys = w_.rows(oy), xs = w_.columns(ox);
         const float share =
             1.0f / static_cast<float>((ys.end - ys.begin) * (xs.end - xs.begin));
-        const float* e = out_.error(block, (oy * w_.out_width + ox) * w_.channels + c);
+        const int output = (oy * w_.out_width + ox) * w_.channels + c;
         for (int v = 0; v < step.vectors(block) * VL; v += VL) {
-            const V error = load(e + v);
-            V greatest = load(at(block, ys.begin, xs.begin, c) + v);
-            if (is_max_)
-                for (int iy = ys.begin; iy < ys.end; ++iy)
-                    for (int ix = xs.begin; ix < xs.end; ++ix) {
-                        const V x = load(at(block, iy, ix, c) + v);
-                        greatest = x > greatest ? x : greatest;
-                    }
+            const V error = load(out_.error(block, output) + v);
+            const V greatest = load(out_.value(block, output) + v);
             VI open = ~VI{};
             for (int iy = ys.begin; iy < ys.end; ++iy)
                 for (int ix = xs.begin; ix < xs.end; ++ix) {
                     float* d = in_.error(block, (iy * w_.width + ix) * w_.channels + c) + v;
+                    V part = error * share;
                     if (is_max_) {
                         const VI hit = (load(at(block, iy, ix, c) + v) == greatest) & open;
                         open &= ~hit;
-                        store(d, load(d) + (hit ? error : V{}));
-                    } else {
-                        store(d, load(d) + error * share);
+                        part = hit ? error : V{};
                     }
+                    store(d, covers_ ? part : load(d) + part);
                 }
         }
     }
 
     const Window w_;
+    // Whether each pixel belongs to exactly one window, so that errors need not be added up.
+    const bool covers_ = w_.stride_y == w_.kernel_height && w_.stride_x == w_.kernel_width &&
+                         w_.out_height * w_.stride_y >= w_.height &&
+                         w_.out_width * w_.stride_x >= w_.width;
     const bool is_max_;
 };
 
