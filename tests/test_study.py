@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import jsonschema
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 
 from inkproof import published
+from inkproof.augmentation import Augmentation
 from inkproof.errors import (
     ConfigurationError,
     DataError,
@@ -167,10 +167,7 @@ layers = [{ type = "Dense", units = 3, activation = "softmax" }]
 """
 
 
-def test_a_file_may_ask_for_everything(tmp_path, monkeypatch):
-    monkeypatch.setitem(
-        sys.modules, "inkproof.augmentation", types.SimpleNamespace(Augmentation=Shift)
-    )
+def test_a_file_may_ask_for_everything(tmp_path):
     (tmp_path / "s.toml").write_text(EVERYTHING)
     study = Study.from_file(tmp_path / "s.toml")
     assert study.training == TrainingConfig(
@@ -188,28 +185,11 @@ def test_a_file_may_ask_for_everything(tmp_path, monkeypatch):
                 initial_learning_rate=0.0, warmup_target=0.002, warmup_steps=20
             ),
         ),
-        augmentation=Shift(shift=2),
+        augmentation=Augmentation(shift=2),
         early_stopping=EarlyStopping(monitor="val_accuracy", patience=3),
     )
     again = Study.from_content(json.loads(json.dumps(study.content())), origin=study.origin)
     assert dataclasses.replace(again, title=study.title) == study
-
-
-@dataclasses.dataclass(frozen=True)
-class Shift:
-    """Any augmentation."""
-
-    shift: int
-
-    def config(self):
-        return {"shift": self.shift}
-
-    def engine_options(self):
-        return {"shift": float(self.shift)}
-
-    @classmethod
-    def from_config(cls, values):
-        return cls(**values)
 
 
 @pytest.mark.parametrize(

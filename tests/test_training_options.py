@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +18,12 @@ from hypothesis import strategies as st
 
 import numpy_engine
 import reference_optimizers as reference
+from inkproof.augmentation import Augmentation
 from inkproof.errors import (
     ConfigurationError,
     DataError,
     TrainingError,
     UnknownNameError,
-    UnsupportedError,
 )
 from inkproof.fitting import Fit
 from inkproof.layers import Activation, BatchNormalization, Conv2D, Dense, Dropout, Flatten
@@ -130,12 +128,6 @@ class Shift:
     def engine_options(self):
         return {"shift": 2.0}
 
-    @classmethod
-    def from_config(cls, values):
-        if values != {"shift": 2}:
-            raise ConfigurationError(f"augmentation.shift must be 2, got {values['shift']}")
-        return cls()
-
 
 def test_augmentation_is_passed_on_and_on_record(engine):
     shift = Shift()
@@ -145,21 +137,47 @@ def test_augmentation_is_passed_on_and_on_record(engine):
     assert TrainingConfig(augmentation=shift).config()["augmentation"] == {"shift": 2}
 
 
-def test_augmentation_of_a_file(monkeypatch):
-    module = types.SimpleNamespace(Augmentation=Shift)
-    monkeypatch.setitem(sys.modules, "inkproof.augmentation", module)
-    made = TrainingConfig.from_config({"augmentation": {"shift": 2}})
-    assert isinstance(made.augmentation, Shift)
+def test_augmentation_of_a_file():
+    made = TrainingConfig.from_config({"augmentation": {"shift": 2, "mixup": 0.3}})
+    assert made.augmentation == Augmentation(shift=2, mixup=0.3)
+    assert TrainingConfig.from_config(made.config()) == made
+    for given_, message in (
+        ({"shift": -1}, "training.augmentation.shift must be "),
+        ({"shfit": 2}, "training.augmentation: unknown key 'shfit'; known: "),
+        (3, "training.augmentation must be a table"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
+            TrainingConfig.from_config({"augmentation": given_})
+
+
+def test_mixup_may_stand_in_either_place(engine):
+    fitted(augmentation=Augmentation(mixup=0.3), epochs=1)
+    fitted(mixup=0.3, epochs=1)
+    for call in asked(engine, "train"):
+        assert "augmentation" not in call  # which changes no image by itself
+        assert call["mixup"] == 0.3
     with pytest.raises(
         ConfigurationError,
-        match=r"^training\.augmentation: augmentation\.shift must be 2, got 3$",
+        match=r"^training\.mixup and training\.augmentation\.mixup are one setting, got both$",
     ):
-        TrainingConfig.from_config({"augmentation": {"shift": 3}})
-    with pytest.raises(ConfigurationError, match=r"^training\.augmentation must be a table, got 3"):
-        TrainingConfig.from_config({"augmentation": 3})
-    monkeypatch.setitem(sys.modules, "inkproof.augmentation", None)
-    with pytest.raises(UnsupportedError, match=r"^training\.augmentation: this Inkproof has no"):
-        TrainingConfig.from_config({"augmentation": {"shift": 2}})
+        TrainingConfig(mixup=0.1, augmentation=Augmentation(mixup=0.3))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.1), Adam()])
+def test_augmented_training_goes_on_to_the_same_bits(tmp_path, optimizer):
+    options = {
+        "optimizer": optimizer,
+        "augmentation": Augmentation(shift=1, rotation=20, cutout=0.3, mixup=0.4),
+    }
+    whole = fitted(**options, threads=2)
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        fitted(**options, arguments={"checkpoint": path, "on_epoch": stop_after(2)})
+    run = fitted(**options, arguments={"checkpoint": path}, threads=1)
+    assert run.resumed_from == 2
+    assert_same_bits(run, whole)
+    plain = fitted(optimizer=optimizer)
+    assert set(plain.history.loss).isdisjoint(whole.history.loss)
 
 
 # --- Optimisers and schedules ---------------------------------------------------------------------

@@ -78,10 +78,10 @@ class Fit:
             self._extras["label_smoothing"] = float(config.label_smoothing)
         if row_weights is not None:
             self._extras["row_weights"] = row_weights
-        if config.augmentation is not None:
+        if config.augmentation is not None and getattr(config.augmentation, "changes_images", True):
             self._extras["augmentation"] = config.augmentation
-        if config.mixup:
-            self._extras["mixup"] = float(config.mixup)
+        if config.mixing:
+            self._extras["mixup"] = config.mixing
         are_dense = all(isinstance(layer, _DENSE_LAYERS) for layer in layers)
         self._is_plain = config.optimizer.is_plain and are_dense and not self._extras
 

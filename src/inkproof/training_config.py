@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol, runtime_checkable
 
+from inkproof.augmentation import Augmentation
 from inkproof.engine import MAX_THREADS
-from inkproof.errors import ConfigurationError, UnsupportedError
+from inkproof.errors import ConfigurationError
 from inkproof.optimizers import OPTIMIZERS, SGD, Optimizer, optimizer_from_config
 from inkproof.schedules import Schedule
-from inkproof.settings import flag, known, number, only, table, whole, without_defaults
+from inkproof.settings import flag, known, number, only, whole, without_defaults
 from inkproof.stopping import EarlyStopping, ReduceLROnPlateau
 
 __all__ = ["LOSSES", "AugmentationSettings", "TrainingConfig"]
@@ -57,7 +57,7 @@ class TrainingConfig:
         images / (classes * its images).
     augmentation : changes the training images at random, such as an ``inkproof.Augmentation``
     mixup : alpha of the Beta distribution by which pairs of training images are mixed (Zhang et
-        al., "mixup: beyond empirical risk minimization", ICLR 2018); 0: none
+        al., "mixup: beyond empirical risk minimization", ICLR 2018); 0: that of ``augmentation``
     early_stopping : ends training by validation, or None
     reduce_on_plateau : lowers a constant learning rate, or None
     time_budget_seconds : no epoch begins that, as long as the longest so far, would end after so
@@ -115,8 +115,8 @@ class TrainingConfig:
             "a share from 0 to below 1",
         )
         object.__setattr__(self, "class_weight", _class_weight(self.class_weight))
-        self._check_parts()
         number("training.mixup", self.mixup, lambda value: value >= 0, "a number of at least 0")
+        self._check_parts()
         if self.time_budget_seconds is not None:
             number(
                 "training.time_budget_seconds",
@@ -131,6 +131,10 @@ class TrainingConfig:
         ):
             raise ConfigurationError(
                 f"training.augmentation must be an inkproof.Augmentation, got {self.augmentation!r}"
+            )
+        if self.mixup and getattr(self.augmentation, "mixup", 0):
+            raise ConfigurationError(
+                "training.mixup and training.augmentation.mixup are one setting, got both"
             )
         for key, kind in (
             ("early_stopping", EarlyStopping),
@@ -148,6 +152,11 @@ class TrainingConfig:
                 "training.reduce_on_plateau needs a constant training.optimizer.learning_rate, "
                 f"got the schedule {self.optimizer.learning_rate.name!r}"
             )
+
+    @property
+    def mixing(self) -> float:
+        """``mixup``, or that of ``augmentation``."""
+        return float(self.mixup or getattr(self.augmentation, "mixup", 0.0))
 
     def config(self) -> dict[str, Any]:
         """Give JSON values of all that results depend on: all but ``threads``.
@@ -169,7 +178,6 @@ class TrainingConfig:
         Raises
         ------
         ConfigurationError, UnknownNameError : as for the class; also a key that does not exist
-        UnsupportedError : augmentation, where this installation has none
         """
         only("training", values, [f.name for f in fields(cls)])
         given = dict(values)
@@ -183,24 +191,10 @@ class TrainingConfig:
                 given[key] = kind.from_config(given[key])
         augmentation = given.get("augmentation")
         if augmentation is not None and not isinstance(augmentation, AugmentationSettings):
-            given["augmentation"] = _augmentation(augmentation)
+            given["augmentation"] = Augmentation.from_config(
+                augmentation, where="training.augmentation"
+            )
         return cls(**given)
-
-
-def _augmentation(values: object) -> AugmentationSettings:
-    where = "training.augmentation"
-    given = table(where, values)
-    try:
-        module = importlib.import_module("inkproof.augmentation")
-    except ModuleNotFoundError:
-        raise UnsupportedError(f"{where}: this Inkproof has no augmentation") from None
-    try:
-        made: AugmentationSettings = module.Augmentation.from_config(given)
-    except ConfigurationError as error:
-        if not str(error).startswith("training."):
-            error.args = (f"{where}: {error}",)
-        raise
-    return made
 
 
 def _class_weight(values: object) -> str | dict[str, float] | None:
