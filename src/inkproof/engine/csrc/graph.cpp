@@ -11,7 +11,9 @@ namespace inkproof {
 
 namespace {
 
-constexpr int CHUNK = 512;            // rows that go through together where layers allow it
+constexpr int CHUNK = 512;  // rows that go through together at most, where layers allow it
+constexpr std::size_t CHUNK_BYTES = std::size_t{16} << 20;  // of values and errors: they stay in
+                                                            // the last-level cache
 constexpr int INFERENCE_LANES = 256;
 
 }  // namespace
@@ -100,6 +102,17 @@ void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
     } else {
         throw std::invalid_argument("no operation is called " + spec.kind);
     }
+}
+
+// How many rows of a batch go through together: where every layer looks at one row at a time, no
+// more than the caches hold.
+std::int64_t Graph::chunk_of(std::int64_t batch_size, bool mixes) const {
+    if (needs_whole_batch_ || mixes) return batch_size;
+    std::size_t bytes = 0;
+    for (const auto& tensor : tensors_) bytes += tensor->stride * 2 * sizeof(float);
+    const auto blocks = static_cast<std::int64_t>(CHUNK_BYTES / bytes);
+    const std::int64_t most = std::clamp<std::int64_t>(blocks * BLOCK, BLOCK, CHUNK);
+    return std::min(batch_size, most);
 }
 
 void Graph::reserve(int lanes, bool training) {
@@ -244,8 +257,7 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
                    const std::int64_t* order, std::int64_t count, const PassOptions& options,
                    const std::function<bool(std::int64_t)>& poll) {
     const std::int64_t batch_size = std::min(options.batch_size, count);
-    const bool whole = needs_whole_batch_ || options.mixing;
-    const std::int64_t chunk = whole ? batch_size : std::min<std::int64_t>(batch_size, CHUNK);
+    const std::int64_t chunk = chunk_of(batch_size, options.mixing != nullptr);
     reserve(static_cast<int>(chunk), true);
     optimizer_.reserve(parameters_, threads());
     if (options.augmenter)
