@@ -178,8 +178,7 @@ public:
             }
             const std::uint32_t kept = draw(step, block, k);
             kept_[static_cast<std::size_t>(block) * in_.features + k] = kept;
-            for (int lane = 0; lane < BLOCK; ++lane)
-                y[lane] = kept >> lane & 1 ? x[lane] * scale_ : 0.0f;
+            keep(kept, x, y);
         });
     }
 
@@ -189,22 +188,26 @@ public:
             const std::uint32_t kept = kept_[static_cast<std::size_t>(block) * in_.features + k];
             const float* e = out_.error(block, k);
             float* d = in_.error(block, k);
-            for (int lane = 0; lane < BLOCK; ++lane)
-                d[lane] = kept >> lane & 1 ? e[lane] * scale_ : 0.0f;
+            keep(kept, e, d);
         });
     }
 
 private:
+    void keep(std::uint32_t kept, const float* from, float* to) const {
+        for (int v = 0; v < BLOCK; v += VL)
+            store(to + v, from_bits(kept >> v) ? load(from + v) * scale_ : V{});
+    }
+
     std::uint32_t draw(const Step& step, int block, int k) const {
         const Words key = philox(
             step.seed, {static_cast<std::uint32_t>(step.first_block + block), number_, step.epoch,
                         static_cast<std::uint32_t>(Draw::dropout)});
         const std::uint64_t own = key.word[0] | static_cast<std::uint64_t>(key.word[1]) << 32;
-        std::uint32_t words[BLOCK];
+        alignas(64) std::uint32_t words[BLOCK];
         philox_row(own, static_cast<std::uint32_t>(k) * 8, step.number, words);
         std::uint32_t kept = 0;
-        for (int lane = 0; lane < BLOCK; ++lane)
-            kept |= static_cast<std::uint32_t>(words[lane] >= threshold_) << lane;
+        for (int v = 0; v < BLOCK; v += VL)
+            kept |= bits_of(*reinterpret_cast<const VU*>(words + v) >= threshold_) << v;
         return kept;
     }
 
@@ -247,14 +250,23 @@ public:
     // The first of equal maxima has the whole error.
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
         if (!input_errors) return;
+        if (w_.stride_y >= w_.kernel_height) {
+            // Each row of the input belongs to one row of windows.
+            worker.each(step.blocks * w_.out_height, [&](int task) {
+                const int block = task / w_.out_height, oy = task % w_.out_height;
+                const int begin = oy == 0 ? 0 : w_.rows(oy).begin;
+                const int end = oy + 1 == w_.out_height ? w_.height : w_.rows(oy + 1).begin;
+                if (!covers_) clear(block, {begin, end}, {0, w_.channels});
+                spread(step, block, oy, {0, w_.channels});
+            });
+            return;
+        }
         const int groups = (w_.channels + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK;
         worker.each(step.blocks * groups, [&](int task) {
             const int block = task / groups, first = task % groups * CHANNELS_A_TASK;
-            const int last = std::min(first + CHANNELS_A_TASK, w_.channels);
-            if (!covers_) clear(block, first, last);
-            for (int oy = 0; oy < w_.out_height; ++oy)
-                for (int ox = 0; ox < w_.out_width; ++ox)
-                    for (int c = first; c < last; ++c) spread(step, block, oy, ox, c);
+            const Range channels{first, std::min(first + CHANNELS_A_TASK, w_.channels)};
+            clear(block, {0, w_.height}, channels);
+            for (int oy = 0; oy < w_.out_height; ++oy) spread(step, block, oy, channels);
         });
     }
 
@@ -268,11 +280,16 @@ private:
         return in_.value(block, (iy * w_.width + ix) * w_.channels + c);
     }
 
-    void clear(int block, int first, int last) const {
-        for (int pixel = 0; pixel < w_.height * w_.width; ++pixel)
-            for (int c = first; c < last; ++c)
+    void clear(int block, Range rows, Range channels) const {
+        for (int pixel = rows.begin * w_.width; pixel < rows.end * w_.width; ++pixel)
+            for (int c = channels.begin; c < channels.end; ++c)
                 for (int v = 0; v < BLOCK; v += VL)
                     store(in_.error(block, pixel * w_.channels + c) + v, V{});
+    }
+
+    void spread(const Step& step, int block, int oy, Range channels) const {
+        for (int ox = 0; ox < w_.out_width; ++ox)
+            for (int c = channels.begin; c < channels.end; ++c) spread(step, block, oy, ox, c);
     }
 
     void spread(const Step& step, int block, int oy, int ox, int c) const {

@@ -27,6 +27,7 @@ constexpr int VP = PANEL / VL;     // vectors in a panel's row
 
 typedef float V __attribute__((vector_size(VL * 4), may_alias));
 typedef std::int32_t VI __attribute__((vector_size(VL * 4), may_alias));
+typedef std::uint32_t VU __attribute__((vector_size(VL * 4), may_alias));
 
 static inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 static inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
@@ -46,15 +47,26 @@ static inline V square_root(V a) {
 #endif
 }
 
-// Whether any comparison of a vector's numbers came out true.
-static inline bool any(VI comparisons) {
+// One bit for each comparison of a vector's numbers that came out true.
+static inline std::uint32_t bits_of(VI comparisons) {
 #if INKPROOF_VL == 16
-    return _mm512_movepi32_mask(reinterpret_cast<__m512i>(comparisons)) != 0;
+    return _mm512_movepi32_mask(reinterpret_cast<__m512i>(comparisons));
 #elif INKPROOF_VL == 8
-    return _mm256_movemask_ps(reinterpret_cast<__m256>(comparisons)) != 0;
+    return static_cast<std::uint32_t>(
+        _mm256_movemask_ps(reinterpret_cast<__m256>(comparisons)));
 #else
-    return (comparisons[0] | comparisons[1] | comparisons[2] | comparisons[3]) != 0;
+    std::uint32_t bits = 0;
+    for (int i = 0; i < VL; ++i) bits |= static_cast<std::uint32_t>(comparisons[i] != 0) << i;
+    return bits;
 #endif
+}
+static inline bool any(VI comparisons) { return bits_of(comparisons) != 0; }
+
+// The other way: true where a bit is set.
+static inline VI from_bits(std::uint32_t bits) {
+    VI lane;
+    for (int i = 0; i < VL; ++i) lane[i] = 1 << i;
+    return ((VI{} + static_cast<std::int32_t>(bits)) & lane) != VI{};
 }
 
 // Interleaves the lower (or upper) halves of two vectors: a0 b0 a1 b1 ...
