@@ -4,7 +4,8 @@
     python benchmarks/dense.py --peers keras-tensorflow --workloads 500x2 --epochs 10
 
 The work is the exercise's: 54,000 training and 6,000 validation images of MNIST, ReLU, softmax
-cross-entropy, SGD at 0.01, batches of 32. Each peer has an environment of its own and one process.
+cross-entropy, SGD at 0.01, batches of 32; and Keras' introductory convolutional network with Adam
+at 0.001 and batches of 128. Each peer has an environment of its own and one process.
 Set-up and a first epoch stay outside the timing. Then, in each round, every process does one epoch
 while the others wait; the order is another one in each round. Ratios are of one round; medians are
 of all rounds. Numbers go to ``results/*.json``, the tables made of them to ``RESULTS.md``.
@@ -33,8 +34,6 @@ import render
 import workers
 
 FOLDER: Final = Path(__file__).resolve().parent
-BATCH_SIZE: Final = 32
-LEARNING_RATE: Final = 0.01
 QUIET_LOAD: Final = 0.3
 
 
@@ -46,16 +45,29 @@ class Workload:
     ----------
     units : the layers' sizes
     dense : uniform random float32 inputs, in which no zero can be skipped, instead of MNIST
+    network, optimizer : see ``peers/turns.py``
     """
 
     units: tuple[int, ...]
     dense: bool = False
+    network: str = "dense"
+    optimizer: str = "sgd"
+    batch_size: int = 32
+    learning_rate: float = 0.01
+
+
+def _convnet(network: str) -> Workload:
+    return Workload(
+        units=(10,), network=network, optimizer="adam", batch_size=128, learning_rate=0.001
+    )
 
 
 WORKLOADS: Final = {
     "500x2": Workload(units=(500, 500, 10)),
     "512x3": Workload(units=(512, 512, 512, 10)),
     "500x2-dense": Workload(units=(500, 500, 10), dense=True),
+    "convnet": _convnet("convnet"),
+    "convnet-bn": _convnet("convnet-bn"),
 }
 
 
@@ -92,17 +104,25 @@ def data_of(workload: Workload, images: int | None) -> dict[str, npt.NDArray[Any
     return inputs | labels
 
 
-def training_flops(features: int, units: tuple[int, ...], images: int) -> int:
+def training_flops(features: int, workload: Workload, images: int) -> int:
     """Count an epoch's: outputs, weight gradients, input gradients of all but the first layer."""
-    sizes = (features, *units)
-    products = [inputs * outputs for inputs, outputs in zip(sizes, units, strict=False)]
+    if workload.network == "dense":
+        sizes = (features, *workload.units)
+        products = [a * b for a, b in zip(sizes, workload.units, strict=False)]
+    else:
+        products = [26 * 26 * 9 * 32, 11 * 11 * 9 * 32 * 64, 5 * 5 * 64 * workload.units[-1]]
     return 2 * (3 * sum(products) - products[0]) * images
 
 
 def measure(name: str, peers: list[environments.Peer], given: argparse.Namespace) -> dict[str, Any]:
     """Measure one workload; give the content of its file."""
     workload = WORKLOADS[name]
-    peers = [peer for peer in peers if workload.dense or peer.kind == "training"]
+    peers = [
+        peer
+        for peer in peers
+        if (workload.dense or peer.kind == "training")
+        and (workload.network != "dense" or peer.library != "channels_last")
+    ]
     arrays = data_of(workload, given.images)
     count, features = arrays["train"].shape
     facts = machine.describe()
@@ -115,8 +135,10 @@ def measure(name: str, peers: list[environments.Peer], given: argparse.Namespace
         arguments = [
             *("--data", str(path)),
             *("--units", ",".join(map(str, workload.units))),
-            *("--batch-size", str(BATCH_SIZE)),
-            *("--learning-rate", str(LEARNING_RATE)),
+            *("--network", workload.network),
+            *("--optimizer", workload.optimizer),
+            *("--batch-size", str(workload.batch_size)),
+            *("--learning-rate", str(workload.learning_rate)),
             *("--epochs", str(given.epochs + 1)),
             *("--threads", str(machine.cores())),
         ]
@@ -141,12 +163,14 @@ def measure(name: str, peers: list[environments.Peer], given: argparse.Namespace
         "benchmark": "dense",
         "workload": name,
         "sizes": [features, *workload.units],
+        "network": workload.network,
+        "optimizer": workload.optimizer,
         "inputs": "uniform random float32" if workload.dense else "MNIST",
         "train_images": count,
         "validation_images": len(arrays["validation"]),
-        "batch_size": BATCH_SIZE,
-        "learning_rate": LEARNING_RATE,
-        "training_flops_per_epoch": training_flops(features, workload.units, count),
+        "batch_size": workload.batch_size,
+        "learning_rate": workload.learning_rate,
+        "training_flops_per_epoch": training_flops(features, workload, count),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "benchmarks/dense.py", *sys.argv[1:]]),
         "commit": commit(),

@@ -30,6 +30,7 @@ class Peer:
     worker : its script in ``peers/``
     kind : ``"training"``, or ``"sgemm"`` for a rate of matrix products
     library : passed on to the worker
+    environment : the name of its environment where that is another peer's, too
     variables : environment variables that choose it or keep it quiet and on the CPU
     """
 
@@ -38,6 +39,7 @@ class Peer:
     worker: str
     kind: Literal["training", "sgemm"] = "training"
     library: str = ""
+    environment: str = ""
     variables: dict[str, str] = field(default_factory=dict)
 
 
@@ -69,6 +71,14 @@ PEERS = {
             worker="torch_eager.py",
             variables={"CUDA_VISIBLE_DEVICES": "-1"},
         ),
+        Peer(
+            name="torch-channels-last",
+            label="PyTorch, eager, channels_last",
+            worker="torch_eager.py",
+            library="channels_last",
+            environment="torch-eager",
+            variables={"CUDA_VISIBLE_DEVICES": "-1"},
+        ),
         Peer(name="mkl", label="MKL", worker="sgemm.py", kind="sgemm", library="mkl"),
         Peer(
             name="openblas",
@@ -96,14 +106,15 @@ def prepare(peer: Peer) -> Path:
     """
     if peer is INKPROOF:
         return Path(sys.executable)
-    folder = ROOT / "build" / "bench" / peer.name
+    name = peer.environment or peer.name
+    folder = ROOT / "build" / "bench" / name
     python = folder / "bin" / "python"
-    requirements = PEERS_FOLDER / f"{peer.name}.txt"
+    requirements = PEERS_FOLDER / f"{name}.txt"
     stamp = folder / "requirements.txt"
     wanted = requirements.read_text(encoding="utf-8")
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return python
-    print(f"installing {peer.name} into {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
+    print(f"installing {name} into {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
     install = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]

@@ -22,11 +22,16 @@ TITLES = {
     "500x2": "784-500-500-10 on MNIST",
     "512x3": "784-512-512-512-10 on MNIST",
     "500x2-dense": "784-500-500-10 on dense random inputs",
+    "convnet": "A convolutional network on MNIST",
+    "convnet-bn": "The same with batch normalization",
     "startup": "Start-up",
 }
 NOTES = {
     "500x2-dense": "Inputs are uniform random float32, so that no zero can be skipped; labels come "
     "from a random linear map of them.",
+    "convnet": "Keras' introductory example: 3x3 convolutions of 32 and 64 filters, each with ReLU "
+    "and 2x2 max-pooling, dropout of one half, a dense layer.",
+    "convnet-bn": "Batch normalization between each convolution and its ReLU.",
     "startup": "Wall-clock time of a whole process, from the disk's cache.",
 }
 INTRODUCTION = """# Results
@@ -105,7 +110,9 @@ def facts(content: dict[str, Any], ours: dict[str, Any]) -> list[str]:
         f"- {content['date'][:10]}, commit {content['commit']}, {len(ours['rounds'])} rounds; "
         f"{disturbance(content)}",
         f"- {content['train_images']:,} training and {content['validation_images']:,} validation "
-        f"images, batches of {content['batch_size']}, SGD at {content['learning_rate']}",
+        f"images, batches of {content['batch_size']}, "
+        f"{content.get('optimizer', 'sgd').upper().replace('ADAM', 'Adam')} at "
+        f"{content['learning_rate']}",
         f"- `{content['command']}`",
     ]
 

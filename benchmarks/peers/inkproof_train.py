@@ -1,4 +1,4 @@
-"""The exercise as Inkproof does it.
+"""The work as Inkproof does it.
 
 Images go through ``inkproof.train``, as a user would have it, whose callback waits for each turn.
 Vectors of float32 go to the engine directly, since a Split holds images.
@@ -12,17 +12,41 @@ from importlib.metadata import version
 import numpy as np
 import turns
 
-from inkproof import SGD, Dense, Epoch, Model, Split, TrainingConfig, train
-from inkproof.engine import Network
+from inkproof import (
+    SGD,
+    Activation,
+    Adam,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Epoch,
+    Flatten,
+    MaxPool2D,
+    Model,
+    Split,
+    TrainingConfig,
+    train,
+)
+from inkproof.engine import Network, default_isa
+from inkproof.layers import Layer
 from inkproof.randomness import Use, permutation
 
 
-def layers(units: list[int]) -> list[Dense]:
-    *hidden, classes = units
-    return [
-        *(Dense(count, activation="relu") for count in hidden),
-        Dense(classes, activation="softmax"),
-    ]
+def layers(given: turns.argparse.Namespace) -> list[Layer]:
+    *hidden, classes = given.units
+    body: list[Layer] = []
+    if given.network == "dense":
+        body += [Dense(count, activation="relu") for count in hidden]
+    else:
+        normalized = given.network == "convnet-bn"
+        for filters in turns.FILTERS:
+            body.append(Conv2D(filters, 3, use_bias=not normalized))
+            if normalized:
+                body.append(BatchNormalization())
+            body += [Activation("relu"), MaxPool2D(2)]
+        body += [Flatten(), Dropout(turns.DROPOUT)]
+    return [*body, Dense(classes, activation="softmax")]
 
 
 def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespace) -> None:
@@ -35,14 +59,15 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
             (data.validation, data.validation_labels, "validation"),
         )
     )
-    network = Network(layers(given.units), (side * side,), threads=given.threads)
+    threads, isa = given.threads, default_isa()
+    make = Adam if given.optimizer == "adam" else SGD
 
     def on_epoch(epoch: Epoch) -> None:
         if epoch.number == 1:
             talk.ready(
                 versions={"inkproof": version("inkproof")},
-                threads=network.threads,
-                isa=network.isa,
+                threads=threads,
+                isa=isa,
             )
         else:
             talk.done(
@@ -55,13 +80,13 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
         talk.wait()
 
     train(
-        Model(layers(given.units), input_shape=(side, side, 1)),
+        Model(layers(given), input_shape=(side, side, 1)),
         training,
         validation,
         TrainingConfig(
             epochs=given.epochs + 1,  # the last one is never asked for
             batch_size=given.batch_size,
-            optimizer=SGD(learning_rate=given.learning_rate),
+            optimizer=make(learning_rate=given.learning_rate),
             threads=given.threads,
         ),
         on_epoch=on_epoch,
@@ -70,8 +95,8 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
 
 def on_vectors(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespace) -> None:
     features = data.train.shape[1]
-    network = Network(layers(given.units), (features,), threads=given.threads)
-    network.set_weights(Model(layers(given.units), input_shape=(features,)).weights())
+    network = Network(layers(given), (features,), threads=given.threads)
+    network.set_weights(Model(layers(given), input_shape=(features,)).weights())
     inputs, unseen = network.prepare(data.train), network.prepare(data.validation)
 
     def epoch(number: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The exercise as Keras does it: ``model.fit`` with arrays in memory, all settings Keras' own.
+"""The work as Keras does it: ``model.fit`` with arrays in memory, all settings Keras' own.
 
 One call of ``fit`` does all epochs; a callback waits at the beginning of each for its turn, so
 that what ``fit`` does once (copying the data, compiling) stays outside the timing.
@@ -49,6 +49,17 @@ class InTurn(keras.callbacks.Callback):
         )
 
 
+def convolutions(*, normalized: bool) -> list[keras.layers.Layer]:
+    """Give all layers but the last of what ``turns.NETWORKS`` says."""
+    layers: list[keras.layers.Layer] = []
+    for filters in turns.FILTERS:
+        layers.append(keras.layers.Conv2D(filters, 3, use_bias=not normalized))
+        if normalized:
+            layers.append(keras.layers.BatchNormalization())
+        layers += [keras.layers.Activation("relu"), keras.layers.MaxPooling2D(2)]
+    return [*layers, keras.layers.Flatten(), keras.layers.Dropout(turns.DROPOUT)]
+
+
 def main() -> None:
     given = turns.arguments(__doc__)
     talk = turns.Turns()
@@ -59,16 +70,24 @@ def main() -> None:
     data = turns.load(given.data)
     train, validation = data.floats()
     *hidden, classes = given.units
+    if given.network == "dense":
+        body = [keras.layers.Dense(units, activation="relu") for units in hidden]
+    else:
+        side = round(train.shape[1] ** 0.5)
+        train, validation = (x.reshape(-1, side, side, 1) for x in (train, validation))
+        body = convolutions(normalized=given.network == "convnet-bn")
     model = keras.Sequential(
         [
-            keras.Input((train.shape[1],)),
-            *(keras.layers.Dense(units, activation="relu") for units in hidden),
+            keras.Input(train.shape[1:]),
+            *body,
             keras.layers.Dense(classes, activation="softmax"),
         ]
     )
     model.compile(
         loss="sparse_categorical_crossentropy",
-        optimizer=keras.optimizers.SGD(given.learning_rate),
+        optimizer=(keras.optimizers.Adam if given.optimizer == "adam" else keras.optimizers.SGD)(
+            given.learning_rate
+        ),
         metrics=["accuracy"],
     )
     model.fit(

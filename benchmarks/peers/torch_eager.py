@@ -1,4 +1,4 @@
-"""The exercise in PyTorch as one writes it for speed without compiling anything.
+"""The work in PyTorch as one writes it for speed without compiling anything.
 
 Tensors in memory, batches by index, no DataLoader; loss and accuracy are added up as tensors, as
 the history needs them, and read once an epoch.
@@ -15,6 +15,22 @@ from torch import nn
 from torch.nn import functional
 
 VALIDATION_BATCH = 1000
+
+
+def convnet(side: int, classes: int, *, normalized: bool) -> nn.Sequential:
+    """Stack what ``turns.NETWORKS`` says, with PyTorch's own initial weights."""
+    layers: list[nn.Module] = []
+    channels = 1
+    for filters in turns.FILTERS:
+        layers.append(nn.Conv2d(channels, filters, 3, bias=not normalized))
+        if normalized:
+            layers.append(nn.BatchNorm2d(filters))
+        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        channels, side = filters, (side - 2) // 2
+    features = channels * side * side
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Dropout(turns.DROPOUT), nn.Linear(features, classes)
+    )
 
 
 def network(sizes: list[int]) -> nn.Sequential:
@@ -37,8 +53,19 @@ def main() -> None:
     train, validation = (torch.from_numpy(x) for x in data.floats())
     labels = torch.from_numpy(data.train_labels)
     validation_labels = torch.from_numpy(data.validation_labels)
-    model = network([train.shape[1], *given.units])
-    optimizer = torch.optim.SGD(model.parameters(), lr=given.learning_rate)
+    if given.network == "dense":
+        model = network([train.shape[1], *given.units])
+    else:
+        side = round(train.shape[1] ** 0.5)
+        train, validation = (x.reshape(-1, 1, side, side) for x in (train, validation))
+        model = convnet(side, given.units[-1], normalized=given.network == "convnet-bn")
+        if given.library == "channels_last":
+            model = model.to(memory_format=torch.channels_last)
+            train, validation = (
+                x.contiguous(memory_format=torch.channels_last) for x in (train, validation)
+            )
+    make = torch.optim.Adam if given.optimizer == "adam" else torch.optim.SGD
+    optimizer = make(model.parameters(), lr=given.learning_rate)
 
     def train_epoch() -> dict[str, float]:
         model.train()

@@ -19,7 +19,15 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Data", "Turns", "arguments", "load"]
+__all__ = ["NETWORKS", "OPTIMIZERS", "Data", "Turns", "arguments", "load"]
+
+# "convnet" is Keras' introductory example: 3x3 convolutions of 32 and 64 filters, each with ReLU
+# and 2x2 max-pooling, dropout of one half, a dense layer. "convnet-bn" has batch normalisation
+# before each ReLU.
+NETWORKS = ("dense", "convnet", "convnet-bn")
+OPTIMIZERS = ("sgd", "adam")
+FILTERS = (32, 64)
+DROPOUT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +100,8 @@ def arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True, help="the .npz of the runner")
     parser.add_argument("--units", required=True, help="layers' sizes, such as 500,500,10")
+    parser.add_argument("--network", choices=NETWORKS, default="dense")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--learning-rate", type=float, required=True)
     parser.add_argument("--epochs", type=int, required=True, help="with the warm-up")
