@@ -1,4 +1,4 @@
-"""The general network gives the same bits whatever the threads, on every repeat, in every variant."""
+"""The general network gives the same bits whatever the threads, and on every repeat."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from reference_network import kept_by_dropout
 from scipy import stats
 
 from inkproof import engine
 from inkproof.layers import Dense, Dropout
+from reference_network import kept_by_dropout
 
 VARIANTS = engine.variants()
 ALPHA = 1e-6
@@ -49,7 +49,7 @@ def factors(rows, rate, *, layers=1, seed=0, epoch=1, isa=None, threads=1):
 
 
 def kept_in_training(batches, batch_size, rate, *, seed=0, epoch=1):
-    """Say which inputs were kept in each batch of one pass: bool (batches, batch_size, FEATURES)."""
+    """Say which inputs each batch of a pass kept: bool (batches, batch_size, FEATURES)."""
     rows = batches * batch_size
     net = engine.Network(
         (Dropout(rate), Dense(rows + 1, activation="softmax")), (FEATURES,), optimizer=Descent()

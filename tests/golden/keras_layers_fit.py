@@ -3,10 +3,10 @@
     python keras_layers_fit.py INPUT.npz OUTPUT.npz
 
 INPUT holds ``cases`` (JSON: a list of name, layers, input_shape, optimizer with its class_name and
-config, loss, batch_size, steps), the arrays ``images`` (float32, n rows) and ``labels`` (int64), and
-for each case ``name/before/0, ...``: its weights in Keras' order. Steps take the rows as they lie,
-from the first again after the last. For each case OUTPUT gets ``name/after/0, ...`` and
-``name/losses``, then ``version``.
+config, batch_size, steps), the arrays ``images`` (float32, n rows) and ``labels`` (int64), and for
+each case ``name/before/0, ...``: its weights in Keras' order. Steps take the rows as they lie, from
+the first again after the last. For each case OUTPUT gets ``name/after/0, ...`` and
+``name/losses``; then ``version``.
 """
 
 from __future__ import annotations

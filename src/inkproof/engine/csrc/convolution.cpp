@@ -186,6 +186,8 @@ public:
         });
     }
 
+    bool reads_output() const override { return is_relu_; }
+
     std::vector<Parameter*> parameters() override {
         if (has_bias_) return {&kernel_, &bias_};
         return {&kernel_};
