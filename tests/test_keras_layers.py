@@ -14,7 +14,12 @@ weights went.
 Where a network has kinks (ReLU, greatest of a window), one rounding error may decide on which side
 of one a sum falls, and then the whole distance is that of one such event, for Keras or for us by
 chance. Networks of smooth functions have none: there each run must hold, from every initial
-weights. Of networks with kinks, the median over the runs must.
+weights. Of networks with kinks, the median over the runs must, which says less where Keras meets
+kinks in most of them.
+
+Seen with Keras 3.15.1 on TensorFlow 2.21: of smooth networks, root mean squares of 6e-7 to 6e-6 of
+the way for us and of 6e-7 to 6e-6 for Keras; ours over theirs is 0.5 to 1.02 with SGD, momentum and
+Nesterov, 0.15 to 0.2 with Adam, 0.18 to 0.51 with AdamW; of the greatest, 0.14 to 1.25.
 """
 
 from __future__ import annotations
@@ -161,18 +166,23 @@ class Case:
         }
 
 
+SOME = {  # with every optimiser, or with some: 200 steps in float64 take their time
+    "smooth": tuple(OPTIMIZERS),
+    "gelu": ("SGD", "Adam"),
+    "kinked": ("Nesterov", "AdamW"),
+}
 CASES = [
     *(
         Case(kind, network, optimizer, seed)
         for kind in ("smooth", "gelu")
         for network in NETWORKS[kind]
-        for optimizer in OPTIMIZERS
+        for optimizer in SOME[kind]
         for seed in SMOOTH_SEEDS
     ),
     *(
         Case("kinked", network, optimizer, seed)
         for network in NETWORKS["kinked"]
-        for optimizer in ("Nesterov", "AdamW")
+        for optimizer in SOME["kinked"]
         for seed in KINKED_SEEDS
     ),
 ]
@@ -304,7 +314,7 @@ def test_smooth_networks_follow_float64_as_closely_as_keras(distances, case, nor
 
 
 @pytest.mark.parametrize("norm", ["rms", "max"])
-@pytest.mark.parametrize("optimizer", ["Nesterov", "AdamW"])
+@pytest.mark.parametrize("optimizer", SOME["kinked"])
 @pytest.mark.parametrize("network", NETWORKS["kinked"])
 def test_networks_with_kinks_follow_float64_as_closely_as_keras(
     distances, network, optimizer, norm
