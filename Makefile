@@ -12,7 +12,7 @@ ENGINE := CMakeLists.txt $(wildcard src/inkproof/engine/csrc/*)
 # The editable installation knows the package's files by name: a new one needs a new installation.
 FILES := $(shell mkdir -p $(VENV); find src/inkproof -type f ! -name '*.pyc' ! -path '*/csrc/*' | LC_ALL=C sort > $(VENV)/files.new; cmp -s $(VENV)/files.new $(VENV)/files.txt || mv $(VENV)/files.new $(VENV)/files.txt)
 
-.PHONY: run test check lint format bench test-keras lock clean
+.PHONY: run test check lint format bench test-keras sanitize lock clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/inkproof run
@@ -37,6 +37,10 @@ bench: $(VENV)/dev.stamp
 
 test-keras: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m keras
+
+# The engine without Python, under AddressSanitizer, UBSan, ThreadSanitizer and valgrind.
+sanitize:
+	scripts/sanitize.sh
 
 # Exact versions of what pyproject.toml asks for, as of today.
 lock:

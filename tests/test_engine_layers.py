@@ -163,3 +163,21 @@ def test_gradients_of_any_network(isa, drawn, rows, threads, seed, smoothing, we
         weighted=weighted,
     )
     event("compared" if checked else "left out: within 1e-6 of a kink")
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("second", HIDDEN)
+@pytest.mark.parametrize("first", HIDDEN)
+def test_an_activation_after_an_activation(isa, first, second):
+    # The second may not take the place of what the first one's gradient is told by.
+    rng = np.random.default_rng(1)
+    image = (
+        Conv2D(9, 2, activation=first),
+        Activation(second),
+        Flatten(),
+        Dense(20, activation=second),
+        Activation(first),
+        Activation(second),
+        Dense(5, activation="softmax"),
+    )
+    assert check(image, (3, 4, 2), 33, rng, isa=isa, threads=2)

@@ -50,6 +50,11 @@ def operations(layers: Sequence[Layer], input_shape: Shape) -> list[Operation]:
     ModelError : the layers do not fit one another
     UnsupportedError : a network that the engine cannot compute; the message says what to do
     """
+    if math.prod(input_shape) > MAX_FEATURES:
+        raise UnsupportedError(
+            f"input_shape: the engine takes at most {MAX_FEATURES:,} numbers as input, "
+            f"got {math.prod(input_shape):,}; use smaller images"
+        )
     lowering = _Lowering()
     shapes = output_shapes(layers, input_shape)
     body, last = list(layers[:-1]), layers[-1]

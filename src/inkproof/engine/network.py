@@ -230,10 +230,11 @@ class Network:
         if not state:
             return
         general = self._use_general()
+        trainable = [is_trainable for _, _, is_trainable in general.shapes()]
         for name, array in state.items():
             slot, _, number = name.partition("/")
-            index = int(number) if number.isdigit() else -1
-            fits = slot in _SLOTS and 0 <= index < len(self._shapes)
+            index = int(number) if number.isascii() and number.isdigit() else -1
+            fits = slot in _SLOTS and 0 <= index < len(self._shapes) and trainable[index]
             if not fits or np.shape(array) != self._shapes[index]:
                 raise ModelError(
                     f"the optimiser's state has no array {name[:40]!r} of the shape "
@@ -316,7 +317,10 @@ class Network:
             raise ConfigurationError(f"batch_size must be at least 1, got {batch_size}")
         size = min(batch_size, len(order))
         steps = -(-len(order) // size)
-        rates = np.broadcast_to(np.asarray(learning_rate, dtype=np.float32), (steps,))
+        rates = np.asarray(learning_rate, dtype=np.float32)
+        if rates.shape not in ((), (steps,)):
+            raise ModelError(f"learning_rate must be one number or ({steps},), got {rates.shape}")
+        rates = np.broadcast_to(rates, (steps,))
         is_plain = (
             self._is_plain_descent()
             and label_smoothing == 0
@@ -331,10 +335,13 @@ class Network:
                 inputs.native(lists=True), labels, order, size, float(rates[0]), poll
             )
             return PassTotals(totals, len(order))
-        if row_weights is not None and np.shape(row_weights) != (inputs.rows,):
-            raise ModelError(f"row_weights must be ({inputs.rows},), got {np.shape(row_weights)}")
         options = self._pass_options(
-            size, epoch=epoch, seed=seed, label_smoothing=label_smoothing, row_weights=row_weights
+            inputs.rows,
+            size,
+            epoch=epoch,
+            seed=seed,
+            label_smoothing=label_smoothing,
+            row_weights=row_weights,
         )
         if augmentation is not None and not getattr(augmentation, "changes_images", True):
             augmentation = None
@@ -370,6 +377,7 @@ class Network:
         if self._stack and not (general or label_smoothing or row_weights is not None):
             return list(self._use_fused().gradients(inputs.native(lists=True), labels))
         options = self._pass_options(
+            inputs.rows,
             inputs.rows,
             epoch=epoch,
             seed=seed,
@@ -483,6 +491,7 @@ class Network:
 
     def _pass_options(
         self,
+        rows: int,
         batch_size: int,
         *,
         epoch: int,
@@ -492,6 +501,8 @@ class Network:
     ) -> dict[str, Any]:
         weights = row_weights
         if weights is not None:
+            if np.shape(weights) != (rows,):
+                raise ModelError(f"row_weights must be ({rows},), got {np.shape(weights)}")
             weights = np.ascontiguousarray(weights, dtype=np.float32)
         return {
             "batch_size": batch_size,

@@ -15,7 +15,8 @@ class Buffer {
 public:
     Buffer() = default;
     explicit Buffer(std::size_t count) : size_(count) {
-        const std::size_t bytes = (count * sizeof(T) + 127) / 64 * 64;
+        // No more than whole cache lines, so that sanitizers see a read beyond the last one.
+        const std::size_t bytes = ((count == 0 ? 1 : count) * sizeof(T) + 63) / 64 * 64;
         data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
         if (!data_) throw std::bad_alloc();
         std::memset(static_cast<void*>(data_.get()), 0, bytes);

@@ -2,7 +2,8 @@
 //
 // One source is compiled several times, with other -m flags and another INKPROOF_VL, into shared
 // objects of their own. GCC's and Clang's vector extensions make the same code run on any
-// processor; INKPROOF_VL only says how many floats one register holds.
+// processor; INKPROOF_VL only says how many floats one register holds. (The sanitizers go through
+// the tiles of 16 floats on processors without AVX-512, too.)
 #pragma once
 
 #include <cstddef>
@@ -36,7 +37,7 @@ static inline V splat(float s) { return s - V{}; }
 static inline V relu(V a) { return a < V{} ? V{} : a; }
 
 static inline V square_root(V a) {
-#if INKPROOF_VL == 16
+#if INKPROOF_VL == 16 && defined(__AVX512F__)
     return reinterpret_cast<V>(_mm512_sqrt_ps(reinterpret_cast<__m512>(a)));
 #elif INKPROOF_VL == 8
     return reinterpret_cast<V>(_mm256_sqrt_ps(reinterpret_cast<__m256>(a)));
@@ -49,9 +50,9 @@ static inline V square_root(V a) {
 
 // One bit for each comparison of a vector's numbers that came out true.
 static inline std::uint32_t bits_of(VI comparisons) {
-#if INKPROOF_VL == 16
+#if INKPROOF_VL == 16 && defined(__AVX512DQ__)
     return _mm512_movepi32_mask(reinterpret_cast<__m512i>(comparisons));
-#elif INKPROOF_VL == 8
+#elif INKPROOF_VL == 8 && defined(__AVX2__)
     return static_cast<std::uint32_t>(
         _mm256_movemask_ps(reinterpret_cast<__m256>(comparisons)));
 #else

@@ -1,0 +1,429 @@
+// Drives the engine without Python, for sanitizers: trains and runs networks of every operation with
+// every optimiser, and asks for finite losses and for the same bits from 1, 2 and 3 threads.
+//
+//     driver [quick]
+//
+// All that the engine is given lies in memory of exactly its size, so that a read beyond it is seen.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "graph.hpp"
+#include "network.hpp"
+#include "random.hpp"
+
+namespace {
+
+using namespace inkproof;
+
+constexpr int CLASSES = 10;
+int checks = 0;
+
+[[noreturn]] void fail(const std::string& what, const char* why) {
+    std::fprintf(stderr, "%s: %s\n", what.c_str(), why);
+    std::exit(1);
+}
+
+void expect(bool holds, const std::string& what, const char* why) {
+    ++checks;
+    if (!holds) fail(what, why);
+}
+
+class Draws {
+public:
+    explicit Draws(std::uint64_t key) : key_(key) {}
+    std::uint32_t word() { return philox(key_, {next_++, 0, 0, 0}).word[0]; }
+    float between(float low, float high) { return low + (high - low) * unit_float(word()); }
+
+private:
+    const std::uint64_t key_;
+    std::uint32_t next_ = 0;
+};
+
+// --- What is learnt from -------------------------------------------------------------------------
+
+enum class Kind { sparse_bytes, bytes, sparse_floats, floats };
+constexpr Kind KINDS[] = {Kind::sparse_bytes, Kind::bytes, Kind::sparse_floats, Kind::floats};
+
+struct Rows {
+    Rows(int count, int features, Kind kind) : count(count), features(features), kind(kind) {
+        Draws draws(static_cast<std::uint64_t>(features) * 4 + static_cast<std::uint64_t>(kind));
+        const auto size = static_cast<std::size_t>(count) * static_cast<std::size_t>(features);
+        const bool is_sparse = kind == Kind::sparse_bytes || kind == Kind::sparse_floats;
+        for (std::size_t i = 0; i < size; ++i) {
+            const std::uint32_t word = draws.word();
+            const bool is_zero = is_sparse && word % 5 != 0;
+            if (kind == Kind::sparse_bytes || kind == Kind::bytes)
+                bytes.push_back(static_cast<std::uint8_t>(is_zero ? 0 : word >> 24));
+            else
+                floats.push_back(is_zero ? 0.0f : unit_float(word) - 0.25f);
+        }
+        bytes.shrink_to_fit();
+        floats.shrink_to_fit();
+        for (int i = 0; i < count; ++i) {
+            labels.push_back(draws.word() % CLASSES);
+            weights.push_back(draws.between(0.2f, 2.0f));
+        }
+        labels.shrink_to_fit();
+        weights.shrink_to_fit();
+    }
+
+    Data data(bool lists) const {
+        if (!bytes.empty())
+            return Data(bytes.data(), count, features, 1.0f / 255,
+                        kind == Kind::bytes ? -0.5f : 0.0f, lists);
+        return Data(floats.data(), count, features, 1.5f, 0.0f, lists);
+    }
+
+    // All rows, the last first, and some of them twice.
+    std::vector<std::int64_t> order() const {
+        std::vector<std::int64_t> rows(static_cast<std::size_t>(count));
+        for (int i = 0; i < count; ++i)
+            rows[static_cast<std::size_t>(i)] = i % 7 == 0 ? count / 2 : count - 1 - i;
+        return rows;
+    }
+
+    const int count, features;
+    const Kind kind;
+    std::vector<std::uint8_t> bytes;
+    std::vector<float> floats, weights;
+    std::vector<std::int64_t> labels;
+};
+
+void all_finite(const std::vector<float>& numbers, const std::string& what) {
+    bool finite = true;
+    for (const float number : numbers) finite = finite && std::isfinite(number);
+    expect(finite, what, "a number is not finite");
+}
+
+void same_bits(const std::vector<float>& a, const std::vector<float>& b, const std::string& what) {
+    expect(a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0,
+           what, "other bits than one thread gives");
+}
+
+// --- Networks of any layers ----------------------------------------------------------------------
+
+struct Case {
+    std::string name;
+    int features;
+    std::vector<OpSpec> specs;
+};
+
+constexpr int LINEAR = 0, RELU = 1, LEAKY_RELU = 2, GELU = 3, TANH = 4, SIGMOID = 5;
+
+OpSpec dense(int units, int function, bool has_bias = true) {
+    return {"dense", {units, has_bias, function}, {}};
+}
+OpSpec last() { return dense(CLASSES, LINEAR); }
+// sizes: height, width, channels, filters, kernel height and width, strides.
+OpSpec convolution(std::vector<int> sizes, bool same, int function, bool has_bias = true) {
+    sizes.insert(sizes.end(), {same, has_bias, function});
+    return {"convolution", sizes, {}};
+}
+OpSpec pool(const char* kind, std::vector<int> sizes, bool same) {
+    sizes.push_back(same);
+    return {kind, sizes, {}};
+}
+OpSpec normalization(int positions, int channels, bool center = true, bool scale = true) {
+    return {"batch_normalization", {positions, channels, center, scale}, {0.9f, 1e-3f}};
+}
+OpSpec dropout(int number, float rate) { return {"dropout", {number}, {rate}}; }
+OpSpec activation(int function) { return {"activation", {function}, {}}; }
+OpSpec fork() { return {"fork", {}, {}}; }
+OpSpec join() { return {"join", {}, {}}; }
+
+std::vector<Case> cases() {
+    return {
+        {"one layer", 5, {last()}},
+        {"dense layers of every function", 37,
+         {dense(33, RELU), dense(17, LEAKY_RELU), dense(31, GELU), dense(5, TANH), dense(16, SIGMOID),
+          dense(130, LINEAR, false), activation(SIGMOID), activation(RELU), activation(GELU), last()}},
+        {"few channels", 9 * 7 * 1,
+         {convolution({9, 7, 1, 5, 3, 3, 1, 1}, true, RELU), pool("max_pool", {9, 7, 5, 2, 2, 2, 2}, false),
+          convolution({4, 3, 5, 17, 3, 2, 1, 1}, false, LEAKY_RELU), activation(SIGMOID),
+          convolution({2, 2, 17, 3, 2, 2, 2, 2}, true, GELU, false), last()}},
+        {"colour, strides, a window larger than the image", 6 * 5 * 3,
+         {convolution({6, 5, 3, 20, 7, 7, 3, 2}, true, TANH), activation(RELU),
+          pool("max_pool", {2, 3, 20, 3, 2, 1, 2}, true), convolution({2, 2, 20, 1, 1, 2, 1, 1}, false, SIGMOID),
+          activation(LEAKY_RELU), last()}},
+        {"many channels", 6 * 6 * 10,
+         {convolution({6, 6, 10, 17, 5, 2, 2, 1}, true, GELU), pool("average_pool", {3, 6, 17, 3, 2, 2, 1}, true),
+          convolution({2, 6, 17, 33, 1, 1, 1, 3}, false, RELU),
+          pool("average_pool", {2, 2, 33, 2, 1, 1, 1}, false), {"global_average", {2, 33}, {}}, last()}},
+        {"normalisation and dropout", 5 * 5 * 8,
+         {normalization(25, 8, false, false), convolution({5, 5, 8, 9, 3, 3, 1, 1}, false, LINEAR, false),
+          normalization(9, 9), activation(RELU), dropout(0, 0.3f), dense(21, LINEAR, false),
+          normalization(1, 21, true, false), activation(TANH), normalization(1, 21, false, true),
+          dropout(1, 0.5f), last()}},
+        {"residual blocks in one another", 4 * 4 * 8,
+         {fork(), convolution({4, 4, 8, 8, 3, 3, 1, 1}, true, RELU), fork(), normalization(16, 8),
+          activation(LEAKY_RELU), convolution({4, 4, 8, 8, 1, 3, 1, 1}, true, SIGMOID), dropout(0, 0.25f),
+          join(), activation(RELU), fork(), fork(), activation(GELU), join(), join(), join(),
+          activation(TANH), fork(), join(), {"global_average", {16, 8}, {}}, last()}},
+    };
+}
+
+struct Recipe {
+    const char* name;
+    OptimizerOptions options;
+    float rate;
+};
+
+std::vector<Recipe> recipes() {
+    const auto made = [](Rule rule, const std::function<void(OptimizerOptions&)>& change) {
+        OptimizerOptions options;
+        options.rule = rule;
+        change(options);
+        return options;
+    };
+    using O = OptimizerOptions;
+    return {
+        {"SGD", made(Rule::sgd, [](O&) {}), 0.05f},
+        {"SGD with momentum, clipped by value",
+         made(Rule::sgd, [](O& o) { o.momentum = 0.9f, o.clip_value = 0.01f; }), 0.02f},
+        {"Nesterov with decay, clipped by norm",
+         made(Rule::sgd, [](O& o) {
+             o.momentum = 0.9f, o.nesterov = true, o.weight_decay = 1e-2f, o.clip_norm = 0.1f;
+         }), 0.02f},
+        {"Adam", made(Rule::adam, [](O&) {}), 1e-3f},
+        {"AdamW with an average, clipped by all norms",
+         made(Rule::adam, [](O& o) {
+             o.weight_decay = 4e-3f, o.average_momentum = 0.9f, o.global_clip_norm = 0.5f;
+         }), 1e-3f},
+        {"Adam with an average", made(Rule::adam, [](O& o) { o.average_momentum = 0.99f; }), 1e-3f},
+        {"Muon", made(Rule::muon, [](O& o) { o.momentum = 0.95f, o.adam_ratio = 0.1f; }), 0.01f},
+        {"Muon with Nesterov, decay, held norms and an average, clipped by all norms",
+         made(Rule::muon, [](O& o) {
+             o.momentum = 0.95f, o.nesterov = true, o.muon_holds_norm = true, o.adam_ratio = 0.1f;
+             o.weight_decay = 1e-2f, o.adam_weight_decay = 1e-2f, o.average_momentum = 0.9f;
+             o.global_clip_norm = 1;
+         }), 0.01f},
+    };
+}
+
+enum class Extra { none, smoothing, weights, mixing };
+constexpr Extra EXTRAS[] = {Extra::none, Extra::smoothing, Extra::weights, Extra::mixing};
+
+struct Plan {
+    const Case& network;
+    const Recipe& recipe;
+    Extra extra;
+    const Rows& rows;
+    std::vector<int> batch_sizes;  // of one pass after the other
+};
+
+// Everything that one network comes to: weights, averages, gradients, probabilities, losses.
+std::vector<float> results(const Plan& plan, int threads, const std::string& what) {
+    Graph graph(plan.network.specs, plan.network.features, threads);
+    graph.optimizer().set(plan.recipe.options);
+    expect(graph.threads() == threads && graph.classes() == CLASSES, what, "not what was asked for");
+    Draws draws(3);
+    for (Parameter* p : graph.parameters()) {
+        std::vector<float> values(p->count());
+        const float limit = 1.5f / std::sqrt(static_cast<float>(p->rows));
+        for (float& value : values)
+            value = p->rows > 1 ? draws.between(-limit, limit) : draws.between(0.1f, 0.9f);
+        p->put(p->values, values.data());
+    }
+    const Data data = plan.rows.data(false);
+    const std::vector<std::int64_t> order = plan.rows.order();
+    const std::int64_t count = plan.rows.count;
+    std::vector<float> found;
+    PassOptions options;
+    options.seed = 11;
+    if (plan.extra == Extra::smoothing) options.label_smoothing = 0.1f;
+    if (plan.extra == Extra::weights) options.row_weights = plan.rows.weights.data();
+    for (const int batch_size : plan.batch_sizes) {
+        const auto steps = static_cast<std::size_t>((count + batch_size - 1) / batch_size);
+        std::vector<float> rates(steps, plan.recipe.rate), mixing;
+        if (plan.extra == Extra::mixing)
+            for (std::size_t i = 0; i < steps; ++i) mixing.push_back(draws.between(0.5f, 1.0f));
+        options.batch_size = batch_size;
+        options.rates = rates.data();
+        options.mixing = mixing.empty() ? nullptr : mixing.data();
+        const Totals totals = graph.train(data, plan.rows.labels.data(), order.data(), count, options,
+                                          [](std::int64_t) { return false; });
+        expect(std::isfinite(totals.loss) && totals.bad_step < 0, what, "the loss is not finite");
+        expect(totals.steps == static_cast<std::int64_t>(steps), what, "another number of steps");
+        found.push_back(static_cast<float>(totals.loss));
+        found.push_back(static_cast<float>(totals.correct));
+        options.first_step += totals.steps;
+        ++options.epoch;
+
+        // In between, so that memory grows from either side.
+        std::vector<float> probabilities(static_cast<std::size_t>(count) * CLASSES);
+        const Totals seen = graph.infer(data, plan.rows.labels.data(), probabilities.data(),
+                                        plan.recipe.options.average_momentum != 0, nullptr);
+        expect(std::isfinite(seen.loss), what, "the loss of inference is not finite");
+        found.push_back(static_cast<float>(seen.loss));
+        found.insert(found.end(), probabilities.begin(), probabilities.end());
+    }
+    options.mixing = nullptr;
+    const Totals totals = graph.gradients(data, plan.rows.labels.data(), options);
+    expect(std::isfinite(totals.loss), what, "the loss of the gradients is not finite");
+    for (Parameter* p : graph.parameters())
+        for (Buffer<float>* slot : {&p->values, &p->gradients, &p->first, &p->second, &p->average}) {
+            if (slot->size() == 0) continue;
+            std::vector<float> values(p->count());
+            p->take(*slot, values.data());
+            found.insert(found.end(), values.begin(), values.end());
+        }
+    return found;
+}
+
+void check(const Plan& plan) {
+    std::string sizes;
+    for (const int size : plan.batch_sizes) sizes += " " + std::to_string(size);
+    const std::string what = plan.network.name + ", " + plan.recipe.name + ", batches of" + sizes;
+    std::printf("%s\n", what.c_str());
+    const std::vector<float> one = results(plan, 1, what + ", 1 thread");
+    all_finite(one, what);
+    for (const int threads : {2, 3, 2})
+        same_bits(results(plan, threads, what), one, what + ", " + std::to_string(threads) + " threads");
+}
+
+void graphs(bool is_quick) {
+    const std::vector<Case> networks = cases();
+    const std::vector<Recipe> all = recipes();
+    std::size_t turn = 0;
+    // Each network with each optimiser; sizes of batches, data and extras take turns.
+    for (const Case& network : networks)
+        for (const Recipe& recipe : all) {
+            const std::size_t now = turn++;
+            if (is_quick && now % 3 != 0) continue;
+            const Rows rows(is_quick ? 70 : 205, network.features, KINDS[now / 2 % 4]);
+            const std::vector<std::vector<int>> sizes = {{31, 100}, {33, 205, 1}, {100, 31}};
+            check({network, recipe, EXTRAS[now % 4], rows, sizes[now % (is_quick ? 1 : 3)]});
+        }
+    // Batches that go through in parts, and parts that are no whole blocks.
+    for (const Case& network : networks) {
+        const std::size_t now = turn++;
+        const Rows rows(609, network.features, KINDS[now % 4]);
+        check({network, all[(now * 3) % all.size()], EXTRAS[now % 3], rows, {600}});
+        if (is_quick) continue;
+        check({network, all[(now * 3 + 1) % all.size()], EXTRAS[now % 4], rows, {33, 600, 31}});
+    }
+}
+
+void endings() {
+    // What poll says ends a pass, and so does a loss that is not finite.
+    const Case network = cases()[2];
+    Rows rows(64, network.features, Kind::floats);
+    const std::vector<std::int64_t> order = rows.order();
+    std::vector<float> rates(64, 1e30f);
+    for (const int threads : {1, 2, 3}) {
+        Graph graph(network.specs, network.features, threads);
+        Draws draws(5);
+        for (Parameter* p : graph.parameters()) {
+            std::vector<float> values(p->count());
+            for (float& value : values) value = draws.between(-1, 1);
+            p->put(p->values, values.data());
+        }
+        PassOptions options;
+        options.batch_size = 1;
+        options.rates = rates.data();
+        const Totals totals = graph.train(rows.data(false), rows.labels.data(), order.data(), 64,
+                                          options, nullptr);
+        expect(totals.bad_step > 0 && totals.steps < 64, "a rate of 1e30", "no loss ended it");
+    }
+    for (const char* kind : {"join", "no such thing"}) {
+        bool threw = false;
+        try {
+            Graph({{kind, {}, {}}}, 4, 2);
+        } catch (const std::invalid_argument&) {
+            threw = true;
+        }
+        expect(threw, kind, "nothing was thrown");
+    }
+}
+
+// --- Stacks of dense layers ----------------------------------------------------------------------
+
+std::vector<float> results(const std::vector<LayerSpec>& specs, const Rows& rows, int threads,
+                           int batch_size, const std::string& what) {
+    Network network(specs, threads);
+    Draws draws(4);
+    std::vector<std::vector<float>> kernels, biases;
+    for (const LayerSpec& spec : specs) {
+        std::vector<float> kernel(static_cast<std::size_t>(spec.inputs) *
+                                  static_cast<std::size_t>(spec.units));
+        const float limit = 2 / std::sqrt(static_cast<float>(spec.inputs));
+        for (float& value : kernel) value = draws.between(-limit, limit);
+        kernels.push_back(kernel);
+        biases.emplace_back(static_cast<std::size_t>(spec.units), 0.1f);
+        network.set_weights(static_cast<int>(kernels.size()) - 1, kernel.data(), biases.back().data());
+    }
+    const Data data = rows.data(true);
+    const std::vector<std::int64_t> order = rows.order();
+    std::vector<float> found;
+    for (int epoch = 0; epoch < 2; ++epoch) {
+        const Totals totals = network.train(data, rows.labels.data(), order.data(), rows.count,
+                                            batch_size, 0.05f, [](std::int64_t) { return false; });
+        expect(std::isfinite(totals.loss) && totals.bad_step < 0, what, "the loss is not finite");
+        found.push_back(static_cast<float>(totals.loss));
+        std::vector<float> probabilities(static_cast<std::size_t>(rows.count) * CLASSES);
+        network.infer(data, nullptr, probabilities.data(), [](std::int64_t) { return false; });
+        const Totals seen = network.infer(data, rows.labels.data(), nullptr,
+                                          [](std::int64_t) { return false; });
+        found.push_back(static_cast<float>(seen.loss));
+        found.insert(found.end(), probabilities.begin(), probabilities.end());
+    }
+    network.gradients(data, rows.labels.data());
+    for (std::size_t i = 0; i < specs.size(); ++i)
+        for (const bool gradients : {false, true}) {
+            float *kernel = kernels[i].data(), *bias = biases[i].data();
+            if (gradients)
+                network.get_gradients(static_cast<int>(i), kernel, bias);
+            else
+                network.get_weights(static_cast<int>(i), kernel, bias);
+            found.insert(found.end(), kernels[i].begin(), kernels[i].end());
+            found.insert(found.end(), biases[i].begin(), biases[i].end());
+        }
+    return found;
+}
+
+void stacks(bool is_quick) {
+    const auto relu = Activation::relu;
+    const std::vector<std::vector<LayerSpec>> all = {
+        {{5, CLASSES, Activation::linear}},
+        {{61, 33, relu}, {33, CLASSES, Activation::linear}},
+        {{200, 150, relu}, {150, 17, Activation::linear}, {17, 40, relu}, {40, CLASSES, Activation::linear}},
+        {{700, 301, relu}, {301, 300, relu}, {300, CLASSES, Activation::linear}},
+    };
+    for (std::size_t i = 0; i < all.size(); ++i)
+        for (const Kind kind : KINDS)
+            for (const int batch_size : {1, 31, 33, 100, 600}) {
+                const bool is_wide = i == 3;
+                const int number = static_cast<int>(kind) + batch_size;
+                if ((is_quick || is_wide) && number % 3 != static_cast<int>(i) % 3) continue;
+                if (is_quick && is_wide && batch_size != 33) continue;
+                const int count = batch_size == 600 ? 609 : batch_size == 1 ? 9 : 205;
+                const std::string what = "stack " + std::to_string(i) + ", data of kind " +
+                                         std::to_string(static_cast<int>(kind)) + ", batches of " +
+                                         std::to_string(batch_size);
+                std::printf("%s\n", what.c_str());
+                const Rows rows(count, all[i][0].inputs, kind);
+                const std::vector<float> one = results(all[i], rows, 1, batch_size, what);
+                all_finite(one, what);
+                for (const int threads : {2, 3, 2})
+                    same_bits(results(all[i], rows, threads, batch_size, what), one,
+                              what + ", " + std::to_string(threads) + " threads");
+            }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    const bool is_quick = count > 1 && std::strcmp(arguments[1], "quick") == 0;
+    std::setvbuf(stdout, nullptr, _IOLBF, 1024);
+    endings();
+    graphs(is_quick);
+    stacks(is_quick);
+    std::printf("%d checks passed\n", checks);
+}

@@ -1,0 +1,157 @@
+"""The general network gives the same bits whatever the threads, and on every repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from inkproof import engine
+from inkproof.layers import (
+    AveragePool2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    MaxPool2D,
+    Residual,
+    walk,
+)
+
+VARIANTS = engine.variants()
+SHAPE, CLASSES = (10, 9, 3), 10
+ADAM = {"kind": 1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+OPTIMIZERS = {
+    "adam": ADAM,
+    "adamw, clipped, averaged": ADAM
+    | {"weight_decay": 0.004, "global_clipnorm": 0.5, "ema_momentum": 0.9},
+    "nesterov": {"kind": 0, "momentum": 0.9, "nesterov": 1, "clipnorm": 0.2},
+    "muon": ADAM
+    | {"kind": 2, "momentum": 0.95, "nesterov": 1, "muon_steps": 5, "adam_ratio": 0.1}
+    | {"muon_hold_norm": 1, "adam_weight_decay": 0.01},
+}
+WITH_NORMALIZATION = (
+    Conv2D(17, 3, padding="same", activation="relu"),
+    BatchNormalization(),
+    MaxPool2D(2, padding="same"),
+    Dropout(0.25),
+    Residual((Conv2D(17, 3, padding="same", activation="gelu"), BatchNormalization())),
+    Conv2D(5, (2, 3), strides=2),
+    Dropout(0.5),
+    Flatten(),
+    Dense(33, activation="tanh"),
+    Dense(CLASSES, activation="softmax"),
+)
+WITHOUT = (
+    Conv2D(20, 5, strides=2, activation="leaky_relu"),
+    AveragePool2D(2, strides=1),
+    Dropout(0.25),
+    Conv2D(9, 1, activation="sigmoid"),
+    GlobalAveragePool2D(),
+    Dense(CLASSES, activation="softmax"),
+)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    options: dict[str, float]
+
+    def engine_options(self):
+        return self.options
+
+
+def trained(layers, optimizer, *, isa, threads, batch_size, dtype=np.uint8, rows=135, **extras):
+    """Train two epochs and give every number that came of it."""
+    rng = np.random.default_rng(5)
+    raw = rng.integers(0, 256, (rows, int(np.prod(SHAPE))), dtype=np.uint8)
+    x = raw if dtype == np.uint8 else raw.astype(np.float32)
+    labels = rng.integers(0, CLASSES, rows)
+    net = engine.Network(
+        layers, SHAPE, isa=isa, threads=threads, optimizer=Optimizer(OPTIMIZERS[optimizer])
+    )
+    net.set_weights(
+        [
+            rng.uniform(0.1, 0.3, spec.shape).astype(np.float32) - 0.2 * (len(spec.shape) > 1)
+            for at in walk(layers, SHAPE)
+            for spec in at.own_weights
+        ]
+    )
+    if extras.pop("weighted", False):
+        extras["row_weights"] = rng.uniform(0.2, 2, rows).astype(np.float32)
+    prepared = net.prepare(x, scale=1 / 255, offset=-0.3)
+    steps, numbers = 0, []
+    for epoch in (1, 2):
+        totals = net.train(
+            prepared,
+            labels,
+            rng.permutation(rows),
+            batch_size=batch_size,
+            learning_rate=0.005,
+            epoch=epoch,
+            seed=3,
+            first_step=steps,
+            **extras,
+        )
+        steps += totals.steps
+        seen = net.evaluate(prepared, labels)
+        numbers += [totals.loss, totals.accuracy, seen.loss, seen.accuracy]
+    arrays = [np.array(numbers), net.predict(x, scale=1 / 255, offset=-0.3)]
+    arrays += [*net.weights(), *net.averaged_weights(), *net.state().values()]
+    assert all(np.isfinite(array).all() for array in arrays)
+    return b"".join(array.tobytes() for array in arrays)
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("batch_size", [31, 100])
+def test_same_bits_for_every_optimiser(isa, optimizer, batch_size):
+    run = {"isa": isa, "batch_size": batch_size}
+    one = trained(WITH_NORMALIZATION, optimizer, threads=1, **run)
+    for threads in (2, 3):
+        assert trained(WITH_NORMALIZATION, optimizer, threads=threads, **run) == one
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {"label_smoothing": 0.1},
+        {"weighted": True, "label_smoothing": 0.1},
+        {"mixup": 0.3},
+        {"dtype": np.float32},
+    ],
+    ids=["smoothing", "weights", "mixup", "float32"],
+)
+@pytest.mark.parametrize("layers", [WITH_NORMALIZATION, WITHOUT], ids=["normalised", "plain"])
+def test_same_bits_whatever_the_loss_and_the_data(isa, layers, extras):
+    run = {"isa": isa, "batch_size": 33}
+    one = trained(layers, "adam", threads=1, **run, **extras)
+    for threads in (2, 3):
+        assert trained(layers, "adam", threads=threads, **run, **extras) == one
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("layers", [WITH_NORMALIZATION, WITHOUT], ids=["normalised", "plain"])
+def test_same_bits_where_a_batch_goes_through_in_parts(isa, layers):
+    run = {"isa": isa, "batch_size": 600, "rows": 640}
+    one = trained(layers, "adam", threads=1, **run)
+    for threads in (2, 3):
+        assert trained(layers, "adam", threads=threads, **run) == one
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+def test_same_bits_over_ten_repeats(isa):
+    run = {"isa": isa, "batch_size": 32}
+    one = trained(WITH_NORMALIZATION, "adam", threads=1, **run)
+    assert {trained(WITH_NORMALIZATION, "adam", threads=2, **run) for _ in range(10)} == {one}
+
+
+def test_another_loss_gives_other_bits():
+    # Or else the comparisons above would compare nothing.
+    run = {"isa": None, "threads": 1, "batch_size": 32}
+    assert trained(WITH_NORMALIZATION, "adam", **run) != trained(
+        WITH_NORMALIZATION, "adam", **run, mixup=0.3
+    )
