@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-import reference_optimizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_network import Reference
-from test_engine_layers import flat, network, random_weights
 
+import reference_optimizers
 from inkproof import SGD, Adam, AdamW, Muon, engine
 from inkproof.layers import Activation, BatchNormalization, Conv2D, Dense, Flatten, MaxPool2D, walk
+from reference_network import Reference
+from test_engine_layers import flat, network, random_weights
 
 VARIANTS = engine.variants()
 SHAPE, ROWS, BATCH = (6, 6, 2), 70, 35

@@ -32,9 +32,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference_optimizers
 
 import inkproof
+import reference_optimizers
 from inkproof import engine
 from inkproof.initializers import initial_weights
 from inkproof.layers import (
