@@ -33,6 +33,7 @@ MAY_IMPORT = {
         "summary",
     },
     "model_file": set(),
+    "outcome": {"comparison", "results"},
     "preprocessing": {"layers"},
     "progress": {"study", "training"},
     "published": set(),
@@ -44,13 +45,13 @@ MAY_IMPORT = {
     "storage": set(),
     "study": {
         "__init__",  # for the version
-        "comparison",
         "data",
         "diagnosis",
         "engine",
         "evaluation",
         "layers",
         "model",
+        "outcome",
         "preprocessing",
         "published",
         "results",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from inkproof import randomness, statistics
+from inkproof import randomness
 from inkproof.errors import ConfigurationError, DataError
 from inkproof.statistics import (
     EXACT_FLIPS,
@@ -26,6 +26,7 @@ from inkproof.statistics import (
     sign_flip_test,
     wilson_interval,
 )
+from inkproof.statistics import basic as statistics
 
 LEVELS = st.floats(0.5, 0.999)
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False)
@@ -320,7 +321,7 @@ class TestSignFlips:
         # The exact p is known by convolution: a sum of +-1 is binomial. Bound: one in a million.
         values = [1] * 20 + [-1] * 8
         exact = 2 * scipy.stats.binom.cdf(8, 28, 0.5)
-        monkeypatch.setattr(statistics, "_CHUNK", 10_000)  # several chunks, the last one short
+        monkeypatch.setattr(basic, "_CHUNK", 10_000)  # several chunks, the last one short
         draws = 40_000
         for seed in range(3):
             p = sign_flip_test(values, draws=draws, seed=seed)
@@ -338,8 +339,8 @@ class TestSignFlips:
             seen.append((use, seed, index))
             return randomness.uniform(count, use, seed=seed, index=index)
 
-        monkeypatch.setattr(statistics, "uniform", spy)
-        monkeypatch.setattr(statistics, "_CHUNK", 300)
+        monkeypatch.setattr(basic, "uniform", spy)
+        monkeypatch.setattr(basic, "_CHUNK", 300)
         sign_flip_test(np.ones(30), draws=25, seed=4)
         assert seen == [(randomness.Use.RESAMPLING, 4, index) for index in range(3)]
 
@@ -357,10 +358,15 @@ def test_importing_statistics_leaves_the_slow_parts_of_scipy_alone():
 
 
 def test_public_names():
-    own = {
-        name
-        for name, value in vars(statistics).items()
-        if name[0] != "_"
-        and (name.isupper() or getattr(value, "__module__", "") == statistics.__name__)
-    }
-    assert own <= set(statistics.__all__) <= set(vars(statistics))
+    assert statistics.__all__ == sorted(statistics.__all__)
+    assert set(statistics.__all__) <= set(vars(statistics))
+    for module in (basic, calibration, conformal, crossed, multiplicity, planning, resampling):
+        own = {
+            name
+            for name, value in vars(module).items()
+            if name[0] != "_"
+            and (name.isupper() or getattr(value, "__module__", "") == module.__name__)
+        }
+        listed = set(module.__all__)
+        assert listed <= set(vars(module))
+        assert own - listed <= {"LOWEST_TEMPERATURE", "HIGHEST_TEMPERATURE", "MOST_IMAGES"}

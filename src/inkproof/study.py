@@ -7,7 +7,6 @@ A study's folder holds a folder for each run (see :mod:`inkproof.run_folder`) an
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import platform
 import sys
@@ -23,8 +22,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from inkproof import published, run_folder
-from inkproof.comparison import Comparison, compare
+from inkproof import outcome, published, run_folder
 from inkproof.data import Dataset, Split, load
 from inkproof.diagnosis import diagnose, diagnose_runs
 from inkproof.engine import default_isa, default_threads
@@ -41,11 +39,9 @@ from inkproof.history import History
 from inkproof.layers import dense_stack
 from inkproof.model import Model
 from inkproof.results import (
-    ComparisonResult,
     DataResult,
     Mistake,
     ModelResult,
-    PairResult,
     RunResult,
     StudyResult,
     TestResult,
@@ -566,24 +562,21 @@ def _result(
         for model in study.models
     }
     first = next(iter(done.values()))
+    comparisons, ranking = outcome.compared(
+        {
+            name: {seed: run.probabilities for seed, run in runs.items()}
+            for name, runs in by_model.items()
+        },
+        dataset.test.labels,
+    )
     return StudyResult(
         study=study.content(),
         data=_data_result(dataset, study, first.validation_images),
         environment=_environment()
         | {"isa": default_isa(), "jobs": jobs, "threads": threads, "precision": "float32"},
         models=[_model_result(model, by_model[model.name]) for model in study.models],
-        comparisons=[
-            _comparison_result(
-                compare(
-                    a.name,
-                    {seed: run.probabilities for seed, run in by_model[a.name].items()},
-                    b.name,
-                    {seed: run.probabilities for seed, run in by_model[b.name].items()},
-                    dataset.test.labels,
-                )
-            )
-            for a, b in itertools.combinations(study.models, 2)
-        ],
+        comparisons=comparisons,
+        ranking=ranking,
     )
 
 
@@ -646,20 +639,6 @@ def _over_runs(estimates: list[Estimate]) -> Estimate:
     if len(estimates) == 1:
         return estimates[0]
     return mean_interval([e.value for e in estimates], level=estimates[0].level, over="runs")
-
-
-def _comparison_result(comparison: Comparison) -> ComparisonResult:
-    return ComparisonResult(
-        a=comparison.a,
-        b=comparison.b,
-        difference=comparison.difference,
-        log_loss_difference=comparison.log_loss_difference,
-        p_runs=comparison.p_runs,
-        pairs=[PairResult(**dataclasses.asdict(pair)) for pair in comparison.pairs],
-        verdict=comparison.verdict,
-        explanation=comparison.explanation,
-        findings=list(comparison.findings),
-    )
 
 
 def _environment() -> dict[str, Any]:
