@@ -229,7 +229,11 @@ def weigh(
         seeds_b=seeds_b,
         judged=judged,
         accuracy=accuracy,
-        within=crossed_interval(judged.gained, 2 * level - 1).estimate,
+        within=(
+            accuracy.estimate
+            if accuracy.estimate.low is None
+            else accuracy.at_level(2 * level - 1).estimate
+        ),
         log_loss=crossed_interval(judged.saved, level),
         p_value=accuracy.p_value(),
         p_equivalence=p_equivalence,

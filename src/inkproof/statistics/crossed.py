@@ -31,8 +31,8 @@ Three guards, for few runs:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ import scipy
 from inkproof.errors import ConfigurationError, DataError
 from inkproof.statistics.basic import Estimate, check_level
 
-__all__ = ["METHOD", "Crossed", "crossed_interval", "degrees_of_freedom", "standard_error"]
+__all__ = ["METHOD", "Crossed", "crossed_interval", "degrees_of_freedom", "least_share"]
 
 METHOD: Final = "crossed random effects, Satterthwaite"
 _TIE_RISK: Final = 0.001
@@ -70,6 +70,14 @@ class Crossed:
     rest_variance: float
     standard_error: float
     df: float
+
+    def at_level(self, level: float) -> Crossed:
+        """Give the same with an interval of another level."""
+        check_level("crossed_interval", level)
+        half = float(scipy.special.stdtrit(self.df, 0.5 + level / 2)) * self.standard_error
+        value = self.estimate.value
+        estimate = replace(self.estimate, low=value - half, high=value + half, level=level)
+        return replace(self, estimate=estimate)
 
     def p_value(self) -> float:
         """Test whether the mean is 0, two-sided: in [0, 1]; 1 where there is no interval."""
@@ -123,12 +131,47 @@ def crossed_interval(table: npt.ArrayLike, level: float = 0.95) -> Crossed:
     ConfigurationError : a level that is not between 0 and 1
     """
     check_level("crossed_interval", level)
-    cells = np.asarray(table, dtype=np.float64)
+    cells = np.asarray(table)
     if cells.ndim != 2 or 0 in cells.shape:
         raise DataError(
             "crossed_interval: expected a table of at least one run and one image, (runs, images),"
             f" got shape {cells.shape}"
         )
+    runs, images = cells.shape
+    if np.issubdtype(cells.dtype, np.integer):
+        mean, ms_runs, ms_images, rest = _of_whole_numbers(cells)
+    else:
+        mean, ms_runs, ms_images, rest = _of_numbers(cells.astype(np.float64))
+    bare = Estimate(
+        value=mean, low=None, high=None, level=level, n=runs, over="both", method=METHOD
+    )
+    if runs == 1 or images == 1:
+        return Crossed(
+            estimate=bare,
+            runs=runs,
+            images=images,
+            run_variance=0.0,
+            image_variance=0.0,
+            rest_variance=0.0,
+            standard_error=0.0,
+            df=0.0,
+        )
+    ms_runs = max(ms_runs, least_share(runs) * rest)
+    variance = (ms_runs + max(0.0, ms_images - rest)) / (runs * images)
+    return Crossed(
+        estimate=bare,
+        runs=runs,
+        images=images,
+        run_variance=max(0.0, (ms_runs - rest) / images),
+        image_variance=max(0.0, (ms_images - rest) / runs),
+        rest_variance=rest,
+        standard_error=math.sqrt(variance),
+        df=float(degrees_of_freedom(np.array([ms_runs]), ms_images, rest, runs, images)[0]),
+    ).at_level(level)
+
+
+def _of_numbers(cells: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Give the mean and the mean squares of runs, images and rest; the cells are used up."""
     if not np.isfinite(cells).all():
         row, column = (int(at) for at in np.argwhere(~np.isfinite(cells))[0])
         raise DataError(
@@ -138,73 +181,72 @@ def crossed_interval(table: npt.ArrayLike, level: float = 0.95) -> Crossed:
     runs, images = cells.shape
     # From one cell on, equal cells have exactly their own mean and no spread.
     origin = float(cells[0, 0])
-    cells = cells - origin
-    offset = math.fsum(cells.sum(axis=1)) / (runs * images)  # exact for whole numbers
-    mean = origin + offset
-    low = high = None
-    run_variance = image_variance = rest = error = df = 0.0
-    if runs > 1 and images > 1:
-        cells -= offset
-        of_run, of_image = cells.mean(axis=1), cells.mean(axis=0)
-        ms_runs = images * float(of_run @ of_run) / (runs - 1)
-        ms_images = runs * float(of_image @ of_image) / (images - 1)
-        cells -= of_run[:, np.newaxis]
-        cells -= of_image
-        rest = float(np.vdot(cells, cells)) / ((runs - 1) * (images - 1))
-        run_variance = max(0.0, (ms_runs - rest) / images)
-        image_variance = max(0.0, (ms_images - rest) / runs)
-        error, df = _error(ms_runs, ms_images, rest, runs, images)
-        half = float(scipy.special.stdtrit(df, 0.5 + level / 2)) * error
-        low, high = mean - half, mean + half
-    return Crossed(
-        estimate=Estimate(
-            value=mean, low=low, high=high, level=level, n=runs, over="both", method=METHOD
-        ),
-        runs=runs,
-        images=images,
-        run_variance=run_variance,
-        image_variance=image_variance,
-        rest_variance=rest,
-        standard_error=error,
-        df=df,
+    cells -= origin
+    offset = math.fsum(cells.sum(axis=1)) / cells.size
+    if runs == 1 or images == 1:
+        return origin + offset, 0.0, 0.0, 0.0
+    cells -= offset
+    of_run, of_image = cells.mean(axis=1), cells.mean(axis=0)
+    cells -= of_run[:, np.newaxis]
+    cells -= of_image
+    return (
+        origin + offset,
+        images * float(of_run @ of_run) / (runs - 1),
+        runs * float(of_image @ of_image) / (images - 1),
+        float(np.vdot(cells, cells)) / ((runs - 1) * (images - 1)),
     )
 
 
-def standard_error(found: Crossed, *, runs: float, images: float) -> float:
-    """Expect the mean's standard error with other numbers of runs and images."""
-    return math.sqrt(
-        found.run_variance / runs
-        + found.image_variance / images
-        + found.rest_variance / (runs * images)
+def _of_whole_numbers(cells: npt.NDArray[Any]) -> tuple[float, float, float, float]:
+    """Do the same of whole numbers of up to a few thousand, whose sums are exact."""
+    runs, images = cells.shape
+    of_run = cells.sum(axis=1, dtype=np.int64)
+    of_image = cells.sum(axis=0, dtype=np.int64)
+    total = int(of_run.sum())
+    mean = total / cells.size
+    if runs == 1 or images == 1:
+        return mean, 0.0, 0.0, 0.0
+    # Sums of squares times the number of cells, without rounding.
+    by_run = runs * int(of_run @ of_run) - total**2
+    by_image = images * int(of_image @ of_image) - total**2
+    squares = sum(int(np.square(row, dtype=np.int64).sum()) for row in cells)
+    rest = cells.size * squares - total**2 - by_run - by_image
+    return (
+        mean,
+        by_run / cells.size / (runs - 1),
+        by_image / cells.size / (images - 1),
+        rest / cells.size / ((runs - 1) * (images - 1)),
     )
 
 
-def degrees_of_freedom(found: Crossed, *, runs: float, images: float) -> float:
-    """Expect the degrees of freedom with other numbers of runs and images, each at least 2."""
-    rest = found.rest_variance
-    return _degrees(
-        images * found.run_variance + rest, runs * found.image_variance + rest, rest, runs, images
-    )
+def least_share(runs: int) -> float:
+    """Give the share of MS_rest that MS_runs is not let fall below."""
+    return float(scipy.special.chdtri(runs - 1, 1 - _TIE_RISK)) / (runs - 1)
 
 
-def _error(
-    ms_runs: float, ms_images: float, rest: float, runs: int, images: int
-) -> tuple[float, float]:
-    """Give the mean's standard error and its degrees of freedom, guarded as the module says."""
-    least = float(scipy.special.chdtri(runs - 1, 1 - _TIE_RISK)) / (runs - 1)
-    ms_runs = max(ms_runs, least * rest)
-    variance = (ms_runs + max(0.0, ms_images - rest)) / (runs * images)
-    return math.sqrt(variance), _degrees(ms_runs, ms_images, rest, runs, images)
+def degrees_of_freedom(
+    ms_runs: npt.NDArray[np.float64], ms_images: float, rest: float, runs: float, images: float
+) -> npt.NDArray[np.float64]:
+    """Give the degrees of freedom of MS_runs + max(0, MS_images - MS_rest), guarded.
 
+    Parameters
+    ----------
+    ms_runs : (n,), at least 0
+    ms_images, rest : mean squares, at least 0
+    runs, images : R and N, each at least 2
 
-def _degrees(ms_runs: float, ms_images: float, rest: float, runs: float, images: float) -> float:
+    Returns
+    -------
+    float64 (n,), at least min(R, N) - 1
+    """
     fewest = min(runs, images) - 1
-    total = ms_runs + max(0.0, ms_images - rest)
-    if total <= 0:
-        return fewest
+    part = max(0.0, ms_images - rest)
+    total = ms_runs + part
+    safe = np.where(total > 0, total, 1.0)
     # As shares of the total, so that the squares of small numbers do not vanish.
-    parts = (ms_runs / total) ** 2 / (runs - 1)
-    if ms_images > rest:
-        parts += (ms_images / total) ** 2 / (images - 1)
-        parts += (rest / total) ** 2 / ((runs - 1) * (images - 1))
-    return min(math.sqrt(fewest / parts), _MOST_DEGREES) if parts > 0 else _MOST_DEGREES
+    squares = (ms_runs / safe) ** 2 / (runs - 1)
+    if part > 0:
+        squares = squares + (ms_images / safe) ** 2 / (images - 1)
+        squares = squares + (rest / safe) ** 2 / ((runs - 1) * (images - 1))
+    squares = np.maximum(squares, fewest / _MOST_DEGREES**2)
+    return np.asarray(np.where(total > 0, np.sqrt(fewest / squares), fewest))
