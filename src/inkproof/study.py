@@ -335,7 +335,8 @@ class _Done:
     history: History
     evaluation: Evaluation
     probabilities: npt.NDArray[np.float32]
-    validation_images: int
+    validation_labels: npt.NDArray[np.int64]
+    extras: run_folder.Extras | None
 
 
 def _plan(study: Study, dataset: Dataset) -> list[_Plan]:
@@ -470,7 +471,8 @@ class _Runner:
                 history=stored.history,
                 evaluation=evaluation,
                 probabilities=stored.probabilities,
-                validation_images=len(validation),
+                validation_labels=validation.labels,
+                extras=outcome.stored_or_asked(folder, validation, dataset.test),
             )
         self.tell(RunStarted(run=key))
         _make_folder(folder)
@@ -479,6 +481,8 @@ class _Runner:
         run = self.train(key, model, training, validation, config, checkpoint=checkpoint)
         seconds = time.perf_counter() - begin
         evaluation = evaluate(model, dataset.test)
+        extras = outcome.asked(model, validation, dataset.test)
+        run_folder.write_extras(folder, extras)
         run_folder.write(
             folder,
             model_bytes=model.to_bytes(),
@@ -513,7 +517,8 @@ class _Runner:
             history=run.history,
             evaluation=evaluation,
             probabilities=evaluation.probabilities,
-            validation_images=len(validation),
+            validation_labels=validation.labels,
+            extras=extras,
         )
 
 
@@ -571,10 +576,13 @@ def _result(
     )
     return StudyResult(
         study=study.content(),
-        data=_data_result(dataset, study, first.validation_images),
+        data=_data_result(dataset, study, len(first.validation_labels)),
         environment=_environment()
         | {"isa": default_isa(), "jobs": jobs, "threads": threads, "precision": "float32"},
-        models=[_model_result(model, by_model[model.name]) for model in study.models],
+        models=[
+            _model_result(model, by_model[model.name], dataset.test.labels)
+            for model in study.models
+        ],
         comparisons=comparisons,
         ranking=ranking,
     )
@@ -598,7 +606,9 @@ def _data_result(dataset: Dataset, study: Study, validation: int) -> DataResult:
     )
 
 
-def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
+def _model_result(
+    model: StudyModel, runs: Mapping[int, _Done], labels: npt.NDArray[np.int64]
+) -> ModelResult:
     evaluations = [run.evaluation for run in runs.values()]
     built = next(iter(runs.values())).model
     return ModelResult(
@@ -610,6 +620,15 @@ def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
         test_loss=_over_runs([e.loss for e in evaluations]),
         published=published.histories()[model.published] if model.published else None,
         findings=diagnose_runs([run.history for run in runs.values()], name=model.name),
+        trust=outcome.trusted(
+            model.name,
+            {
+                seed: (run.probabilities, run.extras, run.validation_labels)
+                for seed, run in runs.items()
+            },
+            labels,
+        ),
+        robustness=outcome.robust(model.name, {s: run.extras for s, run in runs.items()}),
         runs=[
             RunResult(
                 seed=seed,
@@ -625,7 +644,7 @@ def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
                 ),
                 epoch_seconds=list(run.history.seconds),
                 findings=diagnose(
-                    run.history, name=model.name, validation_images=run.validation_images
+                    run.history, name=model.name, validation_images=len(run.validation_labels)
                 ),
                 folder=f"{model.name}/seed-{seed}",
             )
