@@ -157,7 +157,7 @@ def histories_from_csv(path: str | Path) -> dict[str, list[History]]:
     for key in dict.fromkeys(rows):
         at = [place for place, other in enumerate(rows) if other == key]
         columns = {name: tuple(column[place] for place in at) for name, column in values.items()}
-        found.setdefault(key[0], []).append(History(**columns))
+        found.setdefault(key[0], []).append(History(params={}, **columns))
     return found
 
 

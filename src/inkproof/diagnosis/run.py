@@ -42,7 +42,7 @@ move, so early in training they lag behind, and gaps come out too small rather t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -134,6 +134,8 @@ class _Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
+    """How one check came out."""
+
     status: Status
     explanation: str
     evidence: Mapping[str, Any]
@@ -189,7 +191,8 @@ def diagnose(
     return findings
 
 
-def finding_of(code: str, name: str, outcome: _Outcome) -> Finding:
+def finding_of(code: str, name: str, outcome: Outcome) -> Finding:
+    """Give a check's outcome its code and title."""
     title, severity = TITLES[code]
     return Finding(
         code=code,
@@ -425,6 +428,7 @@ _CHECKS: Final[Mapping[str, tuple[Callable[[_Curves], Outcome], int, bool]]] = {
     "IPF005": (_no_divergence, 0, False),
     "IPF006": (_not_by_heart, LEVEL_EPOCHS, True),
 }
+
 
 def _change(size: float, of: float) -> str:
     """Write a change as a percentage of a loss, or in nats where the loss is 0."""

@@ -161,5 +161,3 @@ _SUMMARIES: Final[Mapping[str, Callable[[_Evidence, int, float], _Summary]]] = {
 
 def _of(part: int, whole: int) -> str:
     return f"{part} of {whole} {'run' if whole == 1 else 'runs'}"
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,7 +29,8 @@ __all__ = ["coverage", "fit", "reliability", "small_multiples"]
 
 _NAME_CHARACTERS: Final = 16
 _ACROSS: Final = 3
-_STYLES: Final = ("-", "--", ":", "-.")
+_Style = Literal["-", "--", ":", "-."]
+_STYLES: Final[tuple[_Style, ...]] = ("-", "--", ":", "-.")
 _MARKS: Final = ("o", "s", "^", "D")
 
 
@@ -213,9 +214,7 @@ def small_multiples(
     panels = figure.subplots(down, _ACROSS, squeeze=False, sharey=True).ravel().tolist()
     for axes, (name, (unit, strengths)) in zip(panels, curves.items(), strict=False):
         axes_styled(axes, colours)
-        _lines(
-            axes, strengths, {model: rows[name] for model, rows in accuracies.items()}, colours
-        )
+        _lines(axes, strengths, {model: rows[name] for model, rows in accuracies.items()}, colours)
         axes.set_title(name, loc="left")
         axes.set_xlabel(unit)
         axes.set_xticks(list(strengths), [f"{strength:g}" for strength in strengths])
@@ -267,14 +266,16 @@ def _legend_of(
     for place in range(len(models)):
         colour, style, mark = _look(place, colours)
         handles.append(
-            Line2D([], [], color=colour, linestyle=style, marker=mark if marks else "", markersize=4)
+            Line2D(
+                [], [], color=colour, linestyle=style, marker=mark if marks else "", markersize=4
+            )
         )
     handles.append(Patch(color=colours.muted, alpha=0.25, linewidth=0))
     names = [shortened(model, _NAME_CHARACTERS) for model in models]
     legend_above(figure, handles, [*names, "interval"], colours=colours)
 
 
-def _look(place: int, colours: ThemeColours) -> tuple[str, str, str]:
+def _look(place: int, colours: ThemeColours) -> tuple[str, _Style, str]:
     """Give the colour, line and mark of a model; from the fourth on the lines tell them apart."""
     hues = (colours.first, colours.second, colours.third)
     turn = place // len(hues)
