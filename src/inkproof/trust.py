@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import statistics as middle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -113,7 +113,8 @@ def trust(
         if len(all_) == 1:
             return one(all_[0])
         values = [float(one(p).value) for p in all_]
-        return mean_interval(values, level, over="runs")
+        estimate = mean_interval(values, level, over="runs")
+        return replace(estimate, low=max(0.0, estimate.low or 0.0))  # none of them can be below
 
     several = len(given) > 1
 

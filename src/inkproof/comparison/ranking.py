@@ -93,8 +93,8 @@ def _explain(ranks: Mapping[str, int], comparisons: tuple[Comparison, ...], leas
     if runs < least:
         return (
             f"No order among {counted(len(ranks), 'model')}: {together} take at least"
-            f" {counted(least, 'pair')} of runs each, and there {'is' if runs == 1 else 'are'}"
-            f" {runs}."
+            f" {counted(least, 'pair')} of runs each, and there {'is' if runs == 1 else 'are'} but"
+            f" {counted(runs, 'pair')}."
         )
     if len(set(ranks.values())) == 1:
         return f"No order among {counted(len(ranks), 'model')} is resolved by {together}."

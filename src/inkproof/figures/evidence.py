@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from inkproof.errors import DataError
 from inkproof.figures.charts import Interval, legend_above, panel
@@ -29,6 +30,7 @@ __all__ = ["coverage", "fit", "reliability", "small_multiples"]
 
 _NAME_CHARACTERS: Final = 16
 _ACROSS: Final = 3
+_EARLY: Final = 3  # epochs
 _Style = Literal["-", "--", ":", "-."]
 _STYLES: Final[tuple[_Style, ...]] = ("-", "--", ":", "-.")
 _MARKS: Final = ("o", "s", "^", "D")
@@ -64,7 +66,8 @@ def fit(
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     right.axhline(0, color=colours.ink, linewidth=1)
-    lowest = []
+    lowest: list[int] = []
+    gaps: list[npt.NDArray[np.float64]] = []
     for history in histories:
         losses = np.asarray(history.get("val_loss") or ())
         losses = np.where(np.isfinite(losses), losses, np.nan)
@@ -77,9 +80,16 @@ def fit(
             left.plot(at + 1, losses[at], "v", color=colours.first, markersize=7, zorder=4)
         if history.get("accuracy") and history.get("val_accuracy"):
             gap = 100 * (np.asarray(history["accuracy"]) - np.asarray(history["val_accuracy"]))
+            gaps.append(gap[np.isfinite(gap)])
             right.plot(range(1, len(gap) + 1), gap, color=colours.second, linewidth=1, alpha=0.75)
     if lowest:
         left.axvspan(min(lowest) - 0.5, max(lowest) + 0.5, color=colours.first, alpha=0.1, lw=0)
+    # A first epoch from which training accuracy lags far behind would squeeze all others.
+    later = [gap[_EARLY:] for gap in gaps if len(gap) > 2 * _EARLY]
+    if later and len(later) == len(gaps):
+        low, high = (float(end) for end in (min(map(np.min, later)), max(map(np.max, later))))
+        room = 0.15 * max(high - min(low, 0.0), 0.1)
+        right.set_ylim(min(low, 0.0) - room, max(high, 0.0) + room)
     legend_above(
         figure,
         [
@@ -125,7 +135,10 @@ def reliability(
         upper.set_title(shortened(name, 30), loc="left", color=colours.muted)
         upper.set_xlim(0, 101)
         upper.set_ylim(0, 103)
-        lower.set_yscale("symlog", linthresh=1)
+        lower.set_yscale("log")
+        lower.yaxis.set_major_locator(LogLocator(numticks=4))
+        lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        lower.yaxis.set_minor_locator(NullLocator())
         lower.set_xlabel("Confidence, %")
         if place == 0:
             upper.set_ylabel("Right, %")
