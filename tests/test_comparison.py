@@ -10,14 +10,26 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from statsmodels.stats.multitest import multipletests
 
 from inkproof import comparison, results
-from inkproof.comparison import LEAST_PAIRS, MCNEMAR_SCOPE, Comparison, compare, least_pairs
+from inkproof.comparison import (
+    LEAST_PAIRS,
+    MCNEMAR_SCOPE,
+    Comparison,
+    checks,
+    compare,
+    least_pairs,
+    rank,
+    sentences,
+)
 from inkproof.errors import ConfigurationError, DataError
 from inkproof.findings import Finding
+from inkproof.statistics import Estimate
+from inkproof.wording import counted
 
 Runs = dict[int, npt.NDArray[np.float32]]
 N = 1000
@@ -37,7 +49,7 @@ def with_errors(counts: list[int], sure: float = 0.75) -> Runs:
 
 def codes(found: Comparison) -> dict[str, Finding]:
     by_code = {finding.code: finding for finding in found.findings}
-    assert list(by_code) == ["IPC001", "IPC002", "IPC003", "IPC004", "IPC005"]
+    assert list(by_code) == [f"IPC00{place}" for place in range(1, 8)]
     return by_code
 
 
@@ -79,24 +91,69 @@ def losses(runs: Runs, labels) -> list[float]:
     ]
 
 
+def apart_by(gains: list[int], sure: float = 0.75) -> tuple[Runs, Runs]:
+    """Runs of a and b that err on different images, b on so many fewer; all of them tell."""
+    a = {seed: network(range(40)) for seed in range(len(gains))}
+    b = {seed: network(range(50, 90 - gain), sure) for seed, gain in enumerate(gains)}
+    return a, b
+
+
+def crossed_by_hand(table, level):
+    """The crossed interval from sums over cells, with Satterthwaite's formula guarded."""
+    runs, images = len(table), len(table[0])
+    mean = sum(map(sum, table)) / (runs * images)
+    rows = [sum(row) / images for row in table]
+    columns = [sum(column) / runs for column in zip(*table, strict=True)]
+    ms_runs = images * sum((row - mean) ** 2 for row in rows) / (runs - 1)
+    ms_images = runs * sum((column - mean) ** 2 for column in columns) / (images - 1)
+    rest = sum(
+        (table[r][i] - rows[r] - columns[i] + mean) ** 2 for r in range(runs) for i in range(images)
+    ) / ((runs - 1) * (images - 1))
+    ms_runs = max(ms_runs, rest * scipy.stats.chi2(runs - 1).ppf(0.001) / (runs - 1))
+    assume(ms_images == rest or abs(ms_images - rest) > 1e-9 * rest)  # on the edge of a guard
+    part = max(0.0, ms_images - rest)
+    total = ms_runs + part
+    if total < 1e-15:
+        return mean, mean, mean
+    squares = ms_runs**2 / (runs - 1)
+    if part:
+        squares += ms_images**2 / (images - 1) + rest**2 / ((runs - 1) * (images - 1))
+    df = math.sqrt(total**2 / squares * (min(runs, images) - 1))
+    half = scipy.stats.t(df).ppf(0.5 + level / 2) * math.sqrt(total / (runs * images))
+    return mean, mean - half, mean + half
+
+
 class TestAgainstScipy:
+    @given(study=studies(), level=st.sampled_from([0.8, 0.95, 0.99]))
+    def test_over_runs(self, study, level):
+        a, b, labels = study
+        ours = compare("a", a, "b", b, labels, level=level).over_runs
+        apart = np.array(accuracies(b, labels)) - np.array(accuracies(a, labels))
+        assert ours.value == pytest.approx(np.mean(apart), abs=1e-12)
+        assert (ours.n, ours.over, ours.level) == (len(a), "runs", level)
+        if np.ptp(apart) > 1e-9:
+            peer = scipy.stats.ttest_1samp(apart, 0).confidence_interval(level)
+            assert (ours.low, ours.high) == pytest.approx(tuple(peer), abs=1e-9)
+
     @given(study=studies(), level=st.sampled_from([0.8, 0.95, 0.99]))
     def test_both_differences(self, study, level):
         a, b, labels = study
+        if len(labels) < 2:
+            return
         found = compare("a", a, "b", b, labels, level=level)
-        for ours, ones, others in (
-            (found.difference, accuracies(b, labels), accuracies(a, labels)),
-            (found.log_loss_difference, losses(a, labels), losses(b, labels)),
-        ):
-            apart = np.array(ones) - np.array(others)
-            assert ours.value == pytest.approx(np.mean(apart), abs=1e-12)
-            assert (ours.n, ours.over, ours.level) == (len(a), "runs", level)
-            assert ours.method == "paired Student t"
-            if np.ptp(apart) > 1e-9:
-                peer = scipy.stats.ttest_rel(ones, others).confidence_interval(level)
-                assert (ours.low, ours.high) == pytest.approx(tuple(peer), abs=1e-9)
-            else:
-                assert (ours.low, ours.high) == pytest.approx((ours.value, ours.value), abs=1e-9)
+        gained, saved = [], []
+        for seed in a:
+            right, loss = [], []
+            for runs in (a, b):
+                cells = list(zip(runs[seed].tolist(), labels, strict=True))
+                right.append([int((0 if row[0] >= row[1] else 1) == y) for row, y in cells])
+                loss.append([-math.log(min(max(row[y], 1e-7), 1 - 1e-7)) for row, y in cells])
+            gained.append([y - x for x, y in zip(*right, strict=True)])
+            saved.append([x - y for x, y in zip(*loss, strict=True)])
+        for ours, table in ((found.difference, gained), (found.log_loss_difference, saved)):
+            assert (ours.n, ours.over, ours.level) == (len(a), "both", level)
+            expected = crossed_by_hand(table, level)
+            assert (ours.value, ours.low, ours.high) == pytest.approx(expected, abs=1e-7)
 
     @given(study=studies())
     def test_pairs(self, study):
@@ -127,24 +184,26 @@ class TestAgainstScipy:
     def test_turned_round(self, study):
         a, b, labels = study
         one, other = compare("a", a, "b", b, labels), compare("b", b, "a", a, labels)
-        turned = {"better": "worse", "worse": "better", "not resolved": "not resolved"}
-        assert other.verdict == turned[one.verdict]
+        turned = one.verdict.replace("better", "?").replace("worse", "better").replace("?", "worse")
+        assert other.verdict == turned
         assert other.difference.value == -one.difference.value
         assert other.p_runs == one.p_runs
-        assert (one.difference.value > 0) <= ("behind a by" not in one.explanation)
 
     @given(study=studies())
     def test_the_sentence_follows_from_the_numbers(self, study):
         a, b, labels = study
         found = compare("a", a, "b", b, labels)
-        low, high = found.difference.low, found.difference.high
-        resolved = (low > 0 or high < 0) and len(a) >= LEAST_PAIRS
-        assert (found.verdict == "better") == (resolved and low > 0)
-        assert (found.verdict == "worse") == (resolved and high < 0)
-        assert found.explanation.startswith("Not resolved: ") == (not resolved)
-        assert found.explanation.endswith(".")
-        assert found.explanation.count(". ") == 0  # one sentence
-        assert "nan" not in found.explanation
+        ahead = found.verdict.startswith("better")
+        if found.verdict.startswith(("better", "worse")):
+            assert len(a) >= LEAST_PAIRS
+            assert found.telling_images >= LEAST_PAIRS
+            assert (found.difference.low > 0) if ahead else (found.difference.high < 0)
+        assert found.explanation.startswith("Not resolved: ") == (found.verdict == "not resolved")
+        assert (found.outlook != "") == (found.verdict == "not resolved")
+        for sentence in (found.explanation, found.outlook or "."):
+            assert sentence.endswith(".")
+            assert sentence.count(". ") == 0  # one sentence
+            assert "nan" not in sentence
         for finding in found.findings:
             json.dumps(finding.evidence, allow_nan=False)
         codes(found)
@@ -152,92 +211,194 @@ class TestAgainstScipy:
 
 class TestVerdicts:
     def test_better(self):
-        a = with_errors([30, 31, 32, 33, 34, 35])
-        b = with_errors([28, 29, 31, 30, 32, 33])
+        a, b = apart_by([30, 31, 29, 32, 30, 31])
         found = compare("500x2", a, "512x3", b, LABELS)
         assert found.verdict == "better"
-        assert found.difference.value == 12 / 6 / N
+        assert found.difference.value == 183 / 6 / N
         assert found.p_runs == 2 / 64
-        low, high = scipy.stats.ttest_1samp([2, 2, 1, 3, 2, 2], 0).confidence_interval(0.95)
+        low, high = found.difference.low, found.difference.high
         assert found.explanation == (
-            f"512x3 is ahead of 500x2 by 0.20 points of accuracy (95 % interval {low / 10:.2f} to"
-            f" {high / 10:.2f} over new training runs, from six pairs of runs, on these 1,000 test"
-            " images)."
+            f"512x3 is ahead of 500x2 by 3.05 points of accuracy (95 % interval {100 * low:.2f} to"
+            f" {100 * high:.2f} over new training runs and new test images, from six pairs of runs"
+            " on 1,000 images)."
         )
         assert codes(found)["IPC001"].status == "passed"
         assert codes(found)["IPC001"].explanation == found.explanation
         assert codes(found)["IPC001"].evidence["verdict"] == "better"
+        assert found.p_value == found.p_adjusted < 0.001
+        assert found.plan is None
+        assert (found.exact_over_runs.low, found.exact_over_runs.high) == (0.029, 0.032)
+        assert found.bootstrap_over_runs is None
 
     def test_worse(self):
-        a = with_errors([28, 29, 31, 30, 32, 33])
-        b = with_errors([30, 31, 32, 33, 34, 35])
+        b, a = apart_by([30, 31, 29, 32, 30, 31])
         found = compare("small", a, "large", b, LABELS)
         assert found.verdict == "worse"
+        assert found.explanation.startswith("large is behind small by 3.05 points of accuracy (95")
+
+    def test_equivalent(self):
+        a, b = apart_by([1, -1, 2, -2, 1, -1])
+        found = compare("a", a, "b", b, LABELS, margin=0.03)
+        assert found.verdict == "equivalent"
+        assert found.within.level == pytest.approx(0.9)
         assert found.explanation.startswith(
-            "large is behind small by 0.20 points of accuracy (95 %"
+            "b and a are equally accurate within the margin of 3 points: b came out level with a"
+            " (90 % interval from "
         )
+        assert compare("a", a, "b", b, LABELS, margin=0.01).verdict == "not resolved"
+
+    @pytest.mark.parametrize(("turned", "verdict"), [(False, "better"), (True, "worse")])
+    def test_within_the_margin(self, turned, verdict):
+        a, b = apart_by([30, 31, 29, 32, 30, 31])
+        found = compare("a", b if turned else a, "b", a if turned else b, LABELS, margin=0.06)
+        assert found.verdict == f"{verdict} but within the margin"
+        assert found.explanation.endswith(" images), which is within the margin of 6 points.")
 
     def test_not_resolved(self):
-        a = with_errors([30, 31, 32, 33, 34, 35])
-        b = with_errors([29, 33, 29, 34, 33, 34])
+        a, b = apart_by([1, -2, 3, -1, 1, 1])
         found = compare("a", a, "b", b, LABELS)
-        low, high = scipy.stats.ttest_1samp([1, -2, 3, -1, 1, 1], 0).confidence_interval(0.95)
+        ends = [100 * abs(end) for end in (found.difference.low, found.difference.high)]
         assert found.verdict == "not resolved"
         assert found.explanation == (
             "Not resolved: b came out 0.05 points of accuracy ahead of a (95 % interval from"
-            f" {-low / 10:.2f} behind to {high / 10:.2f} ahead over new training runs, from six"
-            " pairs of runs, on these 1,000 test images), so either may be the better one."
+            f" {ends[0]:.2f} behind to {ends[1]:.2f} ahead over new training runs and new test"
+            " images, from six pairs of runs on 1,000 images), so either may be the better one."
         )
         assert codes(found)["IPC001"].status == "failed"
+        assert found.plan.runs is None
+        assert found.outlook.startswith(
+            "What would resolve it: no number of runs on these test images, "
+        )
 
-    def test_level_on_average(self):
-        a = with_errors([30, 31, 32, 33, 34, 35])
-        b = with_errors([31, 30, 33, 32, 35, 34])
-        assert "b came out level with a (95 %" in compare("a", a, "b", b, LABELS).explanation
+    def test_more_runs_would_resolve_it(self):
+        gains = [100, -20, 90, -10, 60, 80]
+        a = {seed: network(range(100)) for seed in range(6)}
+        b = {seed: network(range(150, 250 - gain), 0.8) for seed, gain in enumerate(gains)}
+        found = compare("a", a, "b", b, LABELS)
+        assert found.verdict == "not resolved"
+        assert found.plan.runs > 6
+        more = counted(found.plan.runs - 6, "more pair")
+        assert found.outlook.startswith(f"What would resolve it: about {more} of runs")
+        assert found.outlook.endswith("spread are as found, for a chance of 80 %.")
+
+    def test_too_few_images_that_tell(self):
+        a = with_errors([30] * 6)
+        b = with_errors([25] * 6)
+        found = compare("a", a, "b", b, LABELS)
+        assert found.telling_images == 5
+        assert found.difference.low > 0
+        assert found.verdict == "not resolved"
+        assert found.explanation.endswith("on 1,000 images), but too few images tell them apart.")
+        finding = codes(found)["IPC006"]
+        assert (finding.status, finding.severity) == ("failed", "warning")
+        assert finding.explanation.startswith("Of 1,000 test images 5 are right by one and wrong")
 
     def test_an_end_near_0_is_not_rounded_onto_it(self):
-        # Differences of 1 or 2 in 1,000 with an interval that begins at 0.0031 points.
-        counts = [0, 0, 0, 1, 1, 1, 1, 2, 0, 0]
-        a, b = with_errors([30] * 10), with_errors([30 - count for count in counts])
-        found = compare("a", a, "b", b, LABELS, level=0.97)
-        low = scipy.stats.ttest_1samp(counts, 0).confidence_interval(0.97).low / 10
-        assert 0 < low < 0.005
-        assert f"interval {low:.3f} to " in found.explanation
-
-    def test_the_same_errors_each_time_have_no_width(self):
-        found = compare("a", with_errors([30] * 6), "b", with_errors([30] * 6, 0.8), LABELS)
-        assert (found.difference.value, found.difference.low, found.difference.high) == (0, 0, 0)
-        assert found.p_runs == 1.0
-        assert found.explanation == (
-            "Not resolved: b and a got equally many of these 1,000 test images right in each of six"
-            " pairs of runs."
+        assert (
+            sentences.ends_of(
+                Estimate(value=1.0, low=0.00003, high=1, level=0.95, n=6, over="both", method="")
+            )
+            == "95 % interval from 0.003 ahead to 100.00 ahead"
         )
 
     def test_perfect_models(self):
         found = compare("a", with_errors([0] * 6), "b", with_errors([0] * 6, 0.9), LABELS)
+        # None of 1,000 images: the share of disagreement may still be 0.3 points.
         assert found.verdict == "not resolved"
+        assert found.p_equivalence == pytest.approx(0.998**1000)
         assert all(pair.p_mcnemar == 1.0 for pair in found.pairs)
+        assert found.correlation is None
+        assert "no pair of runs disagreed on any of these" in found.outlook
+        found = compare(
+            "a", with_errors([0] * 6), "b", with_errors([0] * 6, 0.9), LABELS, margin=0.003
+        )
+        assert found.verdict == "equivalent"
 
     def test_on_nothing_but_noise_it_seldom_speaks(self):
         # Two models that are equally good by construction. Bound: one in a million test runs.
         rng = np.random.default_rng()
-        studies, resolved = 300, 0
+        studies, resolved = 200, 0
+
+        def drawn() -> Runs:
+            return {
+                seed: network(np.flatnonzero(rng.random(N) < 0.03).tolist()) for seed in range(6)
+            }
+
         for _ in range(studies):
-            a = with_errors(rng.binomial(N, 0.03, 6).tolist())
-            b = with_errors(rng.binomial(N, 0.03, 6).tolist())
-            resolved += compare("a", a, "b", b, LABELS).verdict != "not resolved"
-        # 0.06 leaves room for counts that are not quite normal.
+            verdict = compare("a", drawn(), "b", drawn(), LABELS).verdict
+            resolved += verdict.startswith(("better", "worse"))
         assert resolved <= scipy.stats.binom(studies, 0.06).isf(1e-6)
+
+
+class TestCorrelation:
+    def test_agrees_with_scipy(self):
+        a = with_errors([30, 35, 28, 33, 40, 31])
+        b = with_errors([32, 36, 29, 31, 44, 30], 0.8)
+        found = compare("a", a, "b", b, LABELS).correlation
+        peer = scipy.stats.pearsonr([30, 35, 28, 33, 40, 31], [32, 36, 29, 31, 44, 30])
+        assert found.value == pytest.approx(peer.statistic)
+        assert (found.low, found.high) == pytest.approx(tuple(peer.confidence_interval(0.95)))
+
+
+class TestRanking:
+    def models(self, runs: int) -> dict[str, Runs]:
+        _, ahead = apart_by([30] * runs)
+        behind, level = apart_by([0] * runs, 0.8)
+        return {"worse": behind, "same": level, "best": ahead}
+
+    def test_ties(self):
+        found = rank(self.models(8), LABELS)
+        assert dict(found.ranks) == {"worse": 2, "same": 2, "best": 1}
+        assert found.explanation == (
+            "By accuracy, as far as three comparisons together resolve it: best, then worse and"
+            " same (tied)."
+        )
+        assert [(c.a, c.b) for c in found.comparisons] == [
+            *(("worse", "same"), ("worse", "best"), ("same", "best")),
+        ]
+        adjusted = multipletests([c.p_value for c in found.comparisons], method="holm")[1]
+        assert [c.p_adjusted for c in found.comparisons] == pytest.approx(adjusted)
+        assert codes(found.comparisons[1])["IPC007"].status == "passed"
+        assert codes(found.comparisons[0])["IPC007"].status == "not applicable"
+
+    def test_the_least_number_of_runs(self):
+        found = rank(self.models(6), LABELS)
+        assert found.least_pairs == least_pairs(0.95, 3) == 7
+        assert set(found.ranks.values()) == {1}
+        assert found.explanation == (
+            "No order among three models: three comparisons together take at least seven pairs of"
+            " runs each, and there are but six pairs."
+        )
+        assert 2.0 ** (1 - 7) <= 0.05 / 3 < 2.0 ** (1 - 6)
+
+    def test_what_stands_alone_may_fall_among_several(self):
+        rng = np.random.default_rng(3)
+        models = {
+            name: {s: network(np.flatnonzero(rng.random(N) < share).tolist()) for s in range(9)}
+            for name, share in (("a", 0.06), ("b", 0.06), ("c", 0.06), ("d", 0.052), ("e", 0.06))
+        }
+        for one in rank(models, LABELS).comparisons:
+            assert one.p_adjusted >= one.p_value
+            finding = codes(one)["IPC007"]
+            fell = one.p_value <= 0.05 < one.p_adjusted
+            assert (finding.status == "failed") == fell
+            if fell:
+                assert one.verdict in ("not resolved", "equivalent")
+
+    def test_one_model_is_no_ranking(self):
+        with pytest.raises(ConfigurationError, match="rank: expected at least two models, got"):
+            rank({"a": with_errors([1])}, LABELS)
 
 
 class TestFewRuns:
     def test_five_pairs_are_too_few_however_clear(self):
-        found = compare("a", with_errors([50] * 5), "b", with_errors([9, 8, 9, 8, 9]), LABELS)
+        a, b = apart_by([35, 34, 35, 36, 34])
+        found = compare("a", a, "b", b, LABELS)
         assert found.difference.low > 0
         assert found.verdict == "not resolved"
         assert found.explanation.startswith(
-            "Not resolved: a verdict takes at least six pairs of runs; b came out 4.14 points of"
-            " accuracy ahead of a (95 % interval from 4.07 ahead to 4.21 ahead over new training"
+            "Not resolved: a verdict takes at least six pairs of runs; b came out 3.48 points of"
+            " accuracy ahead of a (95 % interval from "
         )
         finding = codes(found)["IPC002"]
         assert (finding.status, finding.severity) == ("failed", "warning")
@@ -246,9 +407,11 @@ class TestFewRuns:
             " two-sided sign-flip test over five pairs cannot go below p = 0.0625."
         )
         assert codes(found)["IPC004"].status == "not applicable"
+        assert found.plan.runs == 6
+        assert found.outlook.startswith("What would resolve it: about one more pair of runs, ")
 
     def test_six_are_enough_at_95_percent_and_not_at_99(self):
-        a, b = with_errors([50] * 6), with_errors([9, 8, 9, 8, 9, 8])
+        a, b = apart_by([35, 34, 35, 36, 34, 35])
         assert compare("a", a, "b", b, LABELS).verdict == "better"
         assert compare("a", a, "b", b, LABELS, level=0.99).verdict == "not resolved"
 
@@ -277,9 +440,9 @@ class TestFewRuns:
         assert least_pairs(level) == pairs
         assert pairs == LEAST_PAIRS or 2.0 ** (2 - pairs) > 1 - level >= 2.0 ** (1 - pairs) - 1e-12
 
-    @pytest.mark.parametrize("level", [0.0, 1.0, 95.0, math.nan])
+    @pytest.mark.parametrize("level", [0.0, 0.5, 1.0, 95.0, math.nan])
     def test_a_level_is_between_0_and_1(self, level):
-        with pytest.raises(ConfigurationError, match="level must be between 0 and 1, got"):
+        with pytest.raises(ConfigurationError, match=r"level must be between 0\.5 and 1, got"):
             compare("a", with_errors([1]), "b", with_errors([1]), LABELS, level=level)
 
 
@@ -311,29 +474,20 @@ class TestSeeds:
 
 
 class TestLogLoss:
-    def test_more_often_right_with_a_worse_loss(self):
-        # As in the exercise: the second network was surer of its errors.
-        a = with_errors([30, 31, 32, 33, 34, 35], sure=0.9)
-        b = with_errors([28, 29, 31, 30, 32, 33], sure=0.9999)
-        found = compare("500x2", a, "512x3", b, LABELS)
-        assert found.verdict == "better"
-        assert found.log_loss_difference.high < 0
-        finding = codes(found)["IPC004"]
+    def test_the_two_measures_disagree(self):
+        accuracy = Estimate(
+            value=0.01, low=0.005, high=0.015, level=0.95, n=6, over="both", method=""
+        )
+        loss = Estimate(value=-0.1, low=-0.12, high=-0.08, level=0.95, n=6, over="both", method="")
+        finding = checks.measures_agree("500x2", "512x3", accuracy, loss, 6)
         assert finding.status == "failed"
-        assert finding.explanation.startswith(
-            "512x3 is right more often, but its test loss is 0.1042 nats above that of 500x2 (95 %"
+        assert finding.explanation == (
+            "512x3 is right more often, but its test loss is 0.1000 nats above that of 500x2 (95 %"
+            " interval 0.0800 to 0.1200): where it is wrong, it is too sure of it."
         )
 
-    def test_less_often_right_with_a_better_loss(self):
-        a = with_errors([28, 29, 31, 30, 32, 33], sure=0.9999)
-        b = with_errors([30, 31, 32, 33, 34, 35], sure=0.9)
-        finding = codes(compare("500x2", a, "512x3", b, LABELS))["IPC004"]
-        assert finding.status == "failed"
-        assert finding.explanation.startswith("500x2 is right more often, but its test loss is")
-
     def test_agreeing(self):
-        a = with_errors([30, 31, 32, 33, 34, 35], sure=0.9)
-        b = with_errors([28, 29, 31, 30, 32, 33], sure=0.95)
+        a, b = apart_by([30, 31, 29, 32, 30, 31])
         finding = codes(compare("a", a, "b", b, LABELS))["IPC004"]
         assert finding.status == "passed"
         assert "nats below that of a (95 % interval from" in finding.explanation
@@ -344,7 +498,7 @@ class TestIdentical:
     def test_a_network_against_its_copy(self, runs, all_pairs):
         a = with_errors(list(range(30, 30 + runs)))
         found = compare("a", a, "copy", dict(a), LABELS)
-        assert found.verdict == "not resolved"
+        assert found.verdict == "not resolved"  # 1,000 images do not show 0.2 points
         assert found.difference.value == found.log_loss_difference.value == 0.0
         if runs > 1:
             assert found.difference.low == found.difference.high == 0.0
@@ -359,6 +513,12 @@ class TestIdentical:
         )
         assert codes(found)["IPC005"].status == "failed"
         assert codes(found)["IPC005"].evidence == {"same": list(range(runs))}
+
+    def test_a_copy_on_many_images_is_equivalent(self):
+        a = {seed: np.tile(network(range(30)), (3, 1)) for seed in range(6)}
+        found = compare("a", a, "copy", dict(a), np.zeros(3 * N, dtype=np.int64))
+        assert found.verdict == "equivalent"
+        assert found.explanation.startswith("copy and a gave the same probabilities for these")
 
     def test_one_shared_run_among_others(self):
         a = with_errors([30, 31, 32])

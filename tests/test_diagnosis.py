@@ -20,7 +20,7 @@ from inkproof.findings import Finding
 from inkproof.history import History
 from inkproof.statistics import wilson_interval
 
-CODES = ["IPF001", "IPF002", "IPF003", "IPF004"]
+CODES = ["IPF001", "IPF002", "IPF003", "IPF004", "IPF005", "IPF006"]
 EPOCHS = np.arange(1, 31)
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -72,7 +72,7 @@ UNDERFITTED = levels(np.full(30, 0.28), np.full(30, 0.28), 0.921, 0.92)
 class TestShapes:
     def test_falling(self):
         found = by_code(diagnose(FALLING))
-        assert statuses(diagnose(FALLING)) == "ppfp"
+        assert statuses(diagnose(FALLING)) == "ppfppp"
         assert found["IPF001"].explanation == (
             "Validation loss is lowest at epoch 30 of 30 (0.0548) and has not risen since."
         )
@@ -83,11 +83,11 @@ class TestShapes:
         )
 
     def test_settled(self):
-        assert statuses(diagnose(SETTLED)) == "pppp"
+        assert statuses(diagnose(SETTLED)) == "pppppp"
 
     def test_overfitted(self):
         found = by_code(diagnose(OVERFITTED))
-        assert statuses(diagnose(OVERFITTED)) == "ffpp"
+        assert statuses(diagnose(OVERFITTED)) == "ffpppf"
         lowest = int(np.argmin(OVERFITTED.val_loss)) + 1
         low, end = min(OVERFITTED.val_loss), OVERFITTED.val_loss[-2]
         evidence = found["IPF001"].evidence
@@ -124,7 +124,7 @@ class TestShapes:
 
     def test_underfitted(self):
         found = by_code(diagnose(UNDERFITTED))
-        assert statuses(diagnose(UNDERFITTED)) == "pppf"
+        assert statuses(diagnose(UNDERFITTED)) == "pppfpp"
         assert found["IPF004"].explanation.startswith(
             "The network gets only 92.10 % of the training and 92.00 % of the validation images"
         )
@@ -151,7 +151,9 @@ class TestPublished:
 
     def test_500x2(self):
         found = by_code(diagnose(published("500x2"), name="500x2"))
-        assert [f.status for f in found.values()] == ["passed", "failed", "failed", "passed"]
+        assert [f.status for f in found.values()] == [
+            *("passed", "failed", "failed", "passed", "passed", "passed"),
+        ]
         assert found["IPF001"].evidence["lowest_epoch"] == 30
         assert found["IPF001"].explanation == (
             "500x2: Validation loss is lowest at epoch 30 of 30 (0.0760) and has not risen since."
@@ -161,7 +163,9 @@ class TestPublished:
 
     def test_512x3(self):
         found = by_code(diagnose(published("512x3")))
-        assert [f.status for f in found.values()] == ["passed", "failed", "passed", "passed"]
+        assert [f.status for f in found.values()] == [
+            *("passed", "failed", "passed", "passed", "passed", "failed"),
+        ]
         assert found["IPF001"].evidence["lowest_epoch"] == 29
         assert "a level of 0.0783, 1.6 % above its lowest" in found["IPF001"].explanation
         assert "a gap of 2.08 points (loss 0.0091 and 0.0783;" in found["IPF002"].explanation
@@ -229,14 +233,21 @@ class TestNoise:
 class TestNotApplicable:
     def test_without_validation(self):
         found = diagnose(history([0.5, 0.4, 0.3], accuracy=[0.8, 0.9, 0.95]), name="m")
-        assert statuses(found) == "nnnn"
+        assert statuses(found) == "nnnnpn"
         assert found[0].explanation == ("m: There was no validation data, so this cannot be known.")
 
     def test_without_accuracies(self):
-        assert statuses(diagnose(history(FALLING.loss, FALLING.val_loss))) == "pnfn"
+        assert statuses(diagnose(history(FALLING.loss, FALLING.val_loss))) == "pnfnpn"
 
     @pytest.mark.parametrize(
-        ("epochs", "outcome"), [(1, "nnnn"), (2, "nnnn"), (3, "npnp"), (5, "npnp"), (6, "ppfp")]
+        ("epochs", "outcome"),
+        [
+            (1, "nnnnpn"),
+            (2, "nnnnpn"),
+            (3, "npnppp"),
+            (5, "npnppp"),
+            (6, "ppfppp"),
+        ],
     )
     def test_with_too_few_epochs(self, epochs, outcome):
         found = diagnose(levels(FALLING.loss[:epochs], FALLING.val_loss[:epochs]))
@@ -251,7 +262,12 @@ class TestNotApplicable:
     def test_after_divergence(self, value):
         loss = [0.5, 0.4, value, value, value, value, value]
         found = diagnose(levels(loss, [0.5] * 7))
-        assert statuses(found) == "nnnn"
+        assert statuses(found) == "nnnnfn"
+        assert found[4].explanation == (
+            "The loss is no longer finite in epoch 3; it was 0.4000 in the epoch before. A smaller"
+            " learning rate would help."
+        )
+        assert found[4].evidence == {"epochs": 7, "epoch": 3, "last_finite_loss": 0.4}
         assert found[0].explanation == (
             "The history is not finite at epoch 3: training diverged there."
         )
@@ -292,6 +308,34 @@ def histories(draw):
         accuracy,
         draw(st.one_of(st.just([]), shares)),
     )
+
+
+class TestDivergence:
+    def test_a_loss_that_ends_above_where_it_began(self):
+        found = by_code(diagnose(history([2.3, 2.2, 4.0])))["IPF005"]
+        assert (found.status, found.severity) == ("failed", "error")
+        assert found.explanation == (
+            "Training loss ended above where it began, at 4.0000 after 2.3000 in the first epoch:"
+            " it learned nothing that lasted."
+        )
+
+    def test_it_names_the_learning_rate(self):
+        found = diagnose(History(loss=(math.nan,), learning_rate=(3.0,)))[4]
+        assert found.explanation == (
+            "The loss is no longer finite in epoch 1 at the learning rate 3, the first. A smaller"
+            " learning rate would help."
+        )
+        assert found.evidence == {"epochs": 1, "epoch": 1, "learning_rate": 3.0}
+
+
+class TestByHeart:
+    @pytest.mark.parametrize(
+        ("accuracy", "val_loss", "status"),
+        [(0.9995, 0.06, "failed"), (0.9995, 0.04, "passed"), (0.998, 0.06, "passed")],
+    )
+    def test_takes_both(self, accuracy, val_loss, status):
+        one = levels([0.01] * 6, [val_loss] * 6, accuracy, 0.98)
+        assert by_code(diagnose(one))["IPF006"].status == status
 
 
 class TestAnyHistory:
@@ -367,7 +411,7 @@ class TestRuns:
         found = by_code(diagnose_runs([short, OVERFITTED]))
         assert found["IPF001"].evidence["applicable"] == 1
         assert found["IPF001"].status == "failed"
-        assert statuses(diagnose_runs([short, short])) == "nnnn"
+        assert statuses(diagnose_runs([short, short])) == "nnnnpn"
 
     def test_no_runs(self):
         with pytest.raises(DataError, match="expected at least one history, got none"):
@@ -381,4 +425,5 @@ def test_public_names():
         if name[0] != "_"
         and (name.isupper() or getattr(value, "__module__", "") == diagnosis.__name__)
     }
+    assert "diagnose" in diagnosis.__all__
     assert own <= set(diagnosis.__all__) <= set(vars(diagnosis))

@@ -14,6 +14,8 @@ from inkproof.comparison import compare
 from inkproof.diagnosis import diagnose, diagnose_runs
 from inkproof.findings import Finding
 from inkproof.history import History
+from inkproof.robustness import CHANGES, summarise
+from inkproof.trust import Judgement, trust
 
 ROOT = Path(__file__).parent.parent
 CODE = re.compile(r"\bIP[A-Z]\d{3}\b")
@@ -54,10 +56,12 @@ def test_titles_are_those_of_the_docs():
         *diagnose_runs([history]),
         *compare("a", runs, "b", runs, np.array([0])).findings,
     ]
+    found += trust([Judgement(test=runs[0])], [0]).findings
+    found += summarise([{n: [1] * len(c.strengths) for n, c in CHANGES.items()}], 1).findings
     titles = dict(sections())
     for finding in found:
         assert titles[finding.code] == finding.title
-    assert {finding.code[:3] for finding in found} == {"IPF", "IPC"}
+    assert {finding.code[:3] for finding in found} == {"IPF", "IPC", "IPT", "IPR"}
 
 
 FINDING = Finding(

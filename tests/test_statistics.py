@@ -20,9 +20,16 @@ from inkproof.errors import ConfigurationError, DataError
 from inkproof.statistics import (
     EXACT_FLIPS,
     Estimate,
+    basic,
+    calibration,
+    conformal,
+    crossed,
     mcnemar_exact,
     mean_interval,
+    multiplicity,
     paired_interval,
+    planning,
+    resampling,
     sign_flip_test,
     wilson_interval,
 )
@@ -320,7 +327,7 @@ class TestSignFlips:
         # The exact p is known by convolution: a sum of +-1 is binomial. Bound: one in a million.
         values = [1] * 20 + [-1] * 8
         exact = 2 * scipy.stats.binom.cdf(8, 28, 0.5)
-        monkeypatch.setattr(statistics, "_CHUNK", 10_000)  # several chunks, the last one short
+        monkeypatch.setattr(basic, "_CHUNK", 10_000)  # several chunks, the last one short
         draws = 40_000
         for seed in range(3):
             p = sign_flip_test(values, draws=draws, seed=seed)
@@ -338,8 +345,8 @@ class TestSignFlips:
             seen.append((use, seed, index))
             return randomness.uniform(count, use, seed=seed, index=index)
 
-        monkeypatch.setattr(statistics, "uniform", spy)
-        monkeypatch.setattr(statistics, "_CHUNK", 300)
+        monkeypatch.setattr(basic, "uniform", spy)
+        monkeypatch.setattr(basic, "_CHUNK", 300)
         sign_flip_test(np.ones(30), draws=25, seed=4)
         assert seen == [(randomness.Use.RESAMPLING, 4, index) for index in range(3)]
 
@@ -357,10 +364,15 @@ def test_importing_statistics_leaves_the_slow_parts_of_scipy_alone():
 
 
 def test_public_names():
-    own = {
-        name
-        for name, value in vars(statistics).items()
-        if name[0] != "_"
-        and (name.isupper() or getattr(value, "__module__", "") == statistics.__name__)
-    }
-    assert own <= set(statistics.__all__) <= set(vars(statistics))
+    assert len(set(statistics.__all__)) == len(statistics.__all__)
+    assert set(statistics.__all__) <= set(vars(statistics))
+    for module in (basic, calibration, conformal, crossed, multiplicity, planning, resampling):
+        own = {
+            name
+            for name, value in vars(module).items()
+            if name[0] != "_"
+            and (name.isupper() or getattr(value, "__module__", "") == module.__name__)
+        }
+        listed = set(module.__all__)
+        assert listed <= set(vars(module))
+        assert own - listed <= {"LOWEST_TEMPERATURE", "HIGHEST_TEMPERATURE", "MOST_IMAGES"}

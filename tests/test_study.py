@@ -402,7 +402,10 @@ def test_folders_hold_what_they_should(finished):
     for model in "ab":
         for seed in (0, 1):
             names = {path.name for path in (folder / model / f"seed-{seed}").iterdir()}
-            assert names == {"run.json", "history.csv", "model.safetensors", "predictions.npz"}
+            assert names == {
+                *("run.json", "history.csv", "model.safetensors", "predictions.npz"),
+                *("validation.npz", "robustness.json"),
+            }
     assert StudyResult.load(folder / "results.json") == result
     record = json.loads((folder / "a" / "seed-1" / "run.json").read_text())
     assert record["configuration"]["seed"] == 1

@@ -6,6 +6,7 @@ Results go to stdout, progress to stderr.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -304,6 +305,65 @@ def compare(
     )
     typer.echo("(each pair: these two networks only)\n")
     typer.echo(result.explanation)
+    if result.outlook:
+        typer.echo(result.outlook)
+
+
+@app.command(epilog="Example: inkproof diagnose history.csv --figure fit.png")
+def diagnose(
+    history: Annotated[
+        Path, typer.Argument(metavar="HISTORY", help="A CSV table with Keras' columns.")
+    ],
+    validation_images: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many images the validation accuracy rests on."),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the curves here; of several models, numbered.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say from a training history whether it overfitted, stopped too early, or diverged.
+
+    The table may hold several runs: rows of one "model" and one "seed" make a history, where it
+    has such columns.
+    """
+    from inkproof.diagnosis import diagnose as diagnose_one
+    from inkproof.diagnosis import diagnose_runs
+    from inkproof.errors import StorageError
+    from inkproof.history import histories_from_csv
+
+    try:
+        models = histories_from_csv(history)
+    except OSError as error:
+        raise StorageError(f"{history}: cannot be read: {error.strerror}") from error
+    if not models:
+        _usage(f"{history} has no rows")
+    found = {
+        name: diagnose_one(runs[0], name=name, validation_images=validation_images)
+        if len(runs) == 1
+        else diagnose_runs(runs, name=name)
+        for name, runs in models.items()
+    }
+    drawn = []
+    if figure is not None:
+        from inkproof import figures
+
+        for number, (name, runs) in enumerate(models.items(), start=1):
+            path = figure
+            if len(models) > 1:
+                path = figure.with_name(f"{figure.stem}-{number}{figure.suffix}")
+            drawn.append(figures.save(figures.fit([run.columns() for run in runs], name), path))
+    if as_json:
+        _print_json(found)
+        return
+    for place, findings in enumerate(found.values()):
+        if place:
+            typer.echo()
+        for finding in findings:
+            typer.echo(f"{finding.code} {finding.status}: {_safe(finding.explanation, 1000)}")
+    for path in drawn:
+        typer.echo(f"\nFigure: {path}")
 
 
 @app.command(epilog="Example: inkproof predict --model model.safetensors --data mnist --index 7")
@@ -412,10 +472,15 @@ def _print_study(result: StudyResult) -> None:
         f"(mean of {count} run{'s' * (count > 1)}, 95 % interval over {over}; "
         f"epoch of the lowest val_loss: median, range)\n"
     )
+    if result.ranking is not None:
+        typer.echo(result.ranking.explanation)
     for comparison in result.comparisons:
         typer.echo(comparison.explanation)
+        if comparison.outlook:
+            typer.echo(comparison.outlook)
     for model in result.models:
-        for finding in model.findings:
+        further = [part.findings for part in (model.trust, model.robustness) if part is not None]
+        for finding in [*model.findings, *itertools.chain.from_iterable(further)]:
             if finding.status == "failed":
                 typer.echo(f"{finding.code} {finding.explanation}")
 

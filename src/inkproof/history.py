@@ -15,7 +15,7 @@ from inkproof.errors import DataError, FileFormatError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "History"]
+__all__ = ["COLUMNS", "History", "histories_from_csv"]
 
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 
@@ -126,6 +126,39 @@ class History:
                     f"got {len(values)}"
                 )
         return columns
+
+
+def histories_from_csv(path: str | Path) -> dict[str, list[History]]:
+    """Read a CSV table of one or more runs.
+
+    Rows of one ``model`` and one ``seed`` make a history, where the table has such columns; where
+    it has not, all rows do.
+
+    Returns
+    -------
+    the model's name, or an empty text without such a column -> its histories, in the order in
+    which they come
+
+    Raises
+    ------
+    FileFormatError, OSError : as for :meth:`History.from_csv`
+    """
+    target = Path(path)
+    try:
+        with target.open(newline="", encoding="utf-8-sig") as handle:
+            rows = [
+                ((row.get("model") or "").strip(), (row.get("seed") or "").strip())
+                for row in csv.DictReader(handle)
+            ]
+        values = _read_columns(target)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError(f"{path}: expected a CSV table in UTF-8: {error}") from error
+    found: dict[str, list[History]] = {}
+    for key in dict.fromkeys(rows):
+        at = [place for place, other in enumerate(rows) if other == key]
+        columns = {name: tuple(column[place] for place in at) for name, column in values.items()}
+        found.setdefault(key[0], []).append(History(params={}, **columns))
+    return found
 
 
 def _read_columns(path: Path) -> dict[str, list[float]]:

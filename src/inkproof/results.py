@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inkproof.errors import FileFormatError
 from inkproof.findings import Finding
-from inkproof.statistics import Estimate
+from inkproof.statistics import Conformal, Estimate, Plan, Reliability, Temperature
 
 __all__ = [
     "ComparisonResult",
@@ -22,11 +22,27 @@ __all__ = [
     "Mistake",
     "ModelResult",
     "PairResult",
+    "RankingResult",
+    "RobustnessCurve",
+    "RobustnessResult",
     "RunResult",
     "StudyResult",
     "TestResult",
+    "TrustResult",
+    "Verdict",
     "json_schema",
 ]
+
+
+Verdict = Literal[
+    "better",
+    "worse",
+    "equivalent",
+    "better but within the margin",
+    "worse but within the margin",
+    "not resolved",
+]
+"""On model b, against model a."""
 
 
 class _Record(BaseModel):
@@ -52,6 +68,46 @@ class TestResult(_Record):
     accuracy: float
     confusion: list[list[int]] = Field(description="true class down, predicted across")
     mistakes: list[Mistake] = Field(description="all of them, the surest first")
+
+
+class TrustResult(_Record):
+    """What one model's probabilities are worth, over its runs on the test images."""
+
+    calibration_error: Estimate = Field(description="expected calibration error, a share")
+    brier: Estimate = Field(description="Brier score, summed over the classes, from 0 to 2")
+    reliability: list[Reliability] = Field(description="for the diagram, one a run")
+    temperatures: list[Temperature] = Field(
+        default_factory=list, description="one a run, fitted on its validation images alone"
+    )
+    calibration_error_tempered: Estimate | None = Field(
+        default=None, description="the error after each run's own temperature"
+    )
+    loss_tempered: Estimate | None = Field(
+        default=None, description="the test loss after each run's own temperature, nats"
+    )
+    coverages: list[float] = Field(description="shares of images that are answered")
+    accuracies: list[Estimate] = Field(description="the accuracy on those, one a coverage")
+    conformal: list[Conformal] = Field(
+        default_factory=list, description="one a run, its threshold from its validation images"
+    )
+    findings: list[Finding] = Field(default_factory=list, description="IPT001 to IPT004")
+
+
+class RobustnessCurve(_Record):
+    """Accuracy against the strength of one change to the images."""
+
+    name: str = Field(description="such as 'rotated'")
+    unit: str = Field(description="of the strengths, such as 'degrees'")
+    strengths: list[float] = Field(description="ascending; the first is no change")
+    accuracies: list[Estimate] = Field(description="one a strength, over runs")
+
+
+class RobustnessResult(_Record):
+    """One model on test images that were changed."""
+
+    images: int = Field(description="how many test images, evenly spread over the split")
+    curves: list[RobustnessCurve]
+    findings: list[Finding] = Field(default_factory=list, description="IPR001")
 
 
 class RunResult(_Record):
@@ -87,6 +143,8 @@ class ModelResult(_Record):
     findings: list[Finding] = Field(
         default_factory=list, description="the diagnoses over all its runs"
     )
+    trust: TrustResult | None = None
+    robustness: RobustnessResult | None = None
     runs: list[RunResult]
 
 
@@ -104,13 +162,44 @@ class ComparisonResult(_Record):
 
     a: str
     b: str
-    difference: Estimate = Field(description="accuracy of b minus accuracy of a, as a share")
-    log_loss_difference: Estimate = Field(description="test loss of a minus test loss of b, nats")
+    difference: Estimate = Field(
+        description="accuracy of b minus accuracy of a, as a share, over new runs and new images"
+    )
+    log_loss_difference: Estimate = Field(
+        description="test loss of a minus test loss of b, nats, over new runs and new images"
+    )
     p_runs: float | None = Field(description="two-sided sign-flip test over the runs")
     pairs: list[PairResult]
-    verdict: Literal["better", "worse", "not resolved"]
+    verdict: Verdict
     explanation: str = Field(description="one sentence that follows from the numbers")
     findings: list[Finding]
+    outlook: str = Field(default="", description="what would resolve it, if it is not resolved")
+    plan: Plan | None = Field(default=None, description="the numbers behind the outlook")
+    margin: float | None = Field(default=None, description="a difference within it counts as none")
+    within: Estimate | None = Field(
+        default=None, description="the difference with the interval that must lie in the margin"
+    )
+    p_value: float | None = Field(default=None, description="of the difference in accuracy")
+    p_adjusted: float | None = Field(default=None, description="the same by Holm's procedure")
+    p_equivalence: float | None = Field(default=None, description="two one-sided tests, by Holm")
+    comparisons: int = Field(default=1, description="how many were made together")
+    over_runs: Estimate | None = Field(default=None, description="new runs, these images: Student")
+    exact_over_runs: Estimate | None = Field(default=None, description="the same by sign flips")
+    bootstrap_over_runs: Estimate | None = Field(default=None, description="the same by BCa")
+    correlation: Estimate | None = Field(
+        default=None, description="of the two models' accuracies over the seeds"
+    )
+    telling_images: int | None = Field(
+        default=None, description="test images that some pair of runs disagrees on"
+    )
+
+
+class RankingResult(_Record):
+    """More than two models in order, as far as it is resolved."""
+
+    ranks: dict[str, int] = Field(description="equal ranks are ties")
+    least_pairs: int = Field(description="of runs, for any verdict")
+    explanation: str
 
 
 class DataResult(_Record):
@@ -137,6 +226,7 @@ class StudyResult(_Record):
     environment: dict[str, Any]
     models: list[ModelResult]
     comparisons: list[ComparisonResult]
+    ranking: RankingResult | None = None
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True

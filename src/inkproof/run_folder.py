@@ -8,6 +8,8 @@
 ``history.csv``            an epoch a row
 ``model.safetensors``      the trained model
 ``predictions.npz``        the probabilities of the test images
+``validation.npz``         the probabilities of the validation images
+``robustness.json``        how many changed test images are right
 ``checkpoint.safetensors`` the state after the last finished epoch, while it trains
 =========================  ===================================================================
 """
@@ -20,7 +22,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +32,38 @@ from inkproof.history import History
 from inkproof.stopping import StoppedBy
 from inkproof.storage import write_bytes
 
-__all__ = ["CHECKPOINT", "StoredRun", "clear", "read", "read_predictions", "write"]
+if TYPE_CHECKING:
+    from inkproof.model import Model
+
+__all__ = [
+    "CHECKPOINT",
+    "Extras",
+    "StoredRun",
+    "clear",
+    "read",
+    "read_extras",
+    "read_model",
+    "read_predictions",
+    "write",
+    "write_extras",
+]
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 _RECORD: Final = "run.json"
 _HISTORY: Final = "history.csv"
 _MODEL: Final = "model.safetensors"
 _PREDICTIONS: Final = "predictions.npz"
-_FILES: Final = (_RECORD, _HISTORY, _MODEL, _PREDICTIONS, CHECKPOINT)
+_VALIDATION: Final = "validation.npz"
+_ROBUSTNESS: Final = "robustness.json"
+_FILES: Final = (
+    _RECORD,
+    _HISTORY,
+    _MODEL,
+    _PREDICTIONS,
+    _VALIDATION,
+    _ROBUSTNESS,
+    CHECKPOINT,
+)
 _MAX_RECORD_BYTES: Final = 4 << 20
 
 
@@ -59,6 +85,22 @@ class StoredRun:
     record: dict[str, Any]
     stopped_by: StoppedBy | None = None
     best_epoch: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Extras:
+    """What is asked of a trained model beside its test predictions.
+
+    Parameters
+    ----------
+    validation : probabilities of the run's validation images, float32 (m, k)
+    changed_images : how many test images were changed
+    changed_right : change -> how many of them are right at each strength
+    """
+
+    validation: npt.NDArray[np.float32]
+    changed_images: int
+    changed_right: dict[str, list[int]]
 
 
 def write(
@@ -142,7 +184,64 @@ def read_predictions(folder: Path, *, images: int, classes: int) -> npt.NDArray[
     ------
     FileFormatError : missing, damaged, or of another shape
     """
-    path = folder / _PREDICTIONS
+    return _read_probabilities(folder / _PREDICTIONS, images=images, classes=classes)
+
+
+def write_extras(folder: Path, extras: Extras) -> None:
+    """Write what was asked of a trained model beside its test predictions.
+
+    Raises
+    ------
+    StorageError : a file cannot be written
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, probabilities=extras.validation)
+    write_bytes(folder / _VALIDATION, content.getvalue())
+    record = {"images": extras.changed_images, "right": extras.changed_right}
+    write_bytes(folder / _ROBUSTNESS, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def read_extras(
+    folder: Path, *, images: int, classes: int, strengths: Mapping[str, int]
+) -> Extras | None:
+    """Read what :func:`write_extras` wrote; None where it is missing, damaged or another's.
+
+    Parameters
+    ----------
+    images : how many validation images
+    classes : how many classes
+    strengths : change -> how many strengths it must have
+    """
+    try:
+        validation = _read_probabilities(folder / _VALIDATION, images=images, classes=classes)
+        with (folder / _ROBUSTNESS).open("rb") as handle:
+            record = json.loads(handle.read(_MAX_RECORD_BYTES))
+        right = {str(name): [int(n) for n in row] for name, row in record["right"].items()}
+        count = int(record["images"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    counts = [n for row in right.values() for n in row]
+    if {name: len(row) for name, row in right.items()} != dict(strengths) or not all(
+        0 <= n <= count for n in counts
+    ):
+        return None
+    return Extras(validation=validation, changed_images=count, changed_right=right)
+
+
+def read_model(folder: Path) -> Model:
+    """Read a run's trained model.
+
+    Raises
+    ------
+    FileFormatError : the file is damaged
+    OSError : it cannot be opened
+    """
+    from inkproof.model import Model
+
+    return Model.load(folder / _MODEL)
+
+
+def _read_probabilities(path: Path, *, images: int, classes: int) -> npt.NDArray[np.float32]:
     limit = images * classes * 4 + 4096
     try:
         # Checked before anything is unpacked: what is packed may claim any size.

@@ -7,7 +7,6 @@ A study's folder holds a folder for each run (see :mod:`inkproof.run_folder`) an
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import os
 import platform
@@ -24,8 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from inkproof import published, run_folder
-from inkproof.comparison import Comparison, compare
+from inkproof import outcome, published, run_folder
 from inkproof.data import Dataset, Split, load
 from inkproof.diagnosis import diagnose, diagnose_runs
 from inkproof.engine import default_isa, default_threads
@@ -43,11 +41,9 @@ from inkproof.history import History
 from inkproof.layers import walk
 from inkproof.model import Model
 from inkproof.results import (
-    ComparisonResult,
     DataResult,
     Mistake,
     ModelResult,
-    PairResult,
     RunResult,
     StudyResult,
     TestResult,
@@ -358,9 +354,10 @@ class _Done:
     history: History
     evaluation: Evaluation
     probabilities: npt.NDArray[np.float32]
-    validation_images: int
     stopped_by: StoppedBy | None
     best_epoch: int | None
+    validation_labels: npt.NDArray[np.int64]
+    extras: run_folder.Extras | None
 
 
 def _plan(study: Study, dataset: Dataset) -> list[_Plan]:
@@ -505,9 +502,10 @@ class _Runner:
                 history=stored.history,
                 evaluation=evaluation,
                 probabilities=stored.probabilities,
-                validation_images=len(validation),
                 stopped_by=stored.stopped_by,
                 best_epoch=stored.best_epoch,
+                validation_labels=validation.labels,
+                extras=outcome.stored_or_asked(folder, validation, dataset.test),
             )
         self.tell(RunStarted(run=key))
         _make_folder(folder)
@@ -516,6 +514,8 @@ class _Runner:
         run = self.train(key, model, training, validation, config, checkpoint=checkpoint)
         seconds = time.perf_counter() - begin
         evaluation = evaluate(model, dataset.test)
+        extras = outcome.asked(model, validation, dataset.test)
+        run_folder.write_extras(folder, extras)
         run_folder.write(
             folder,
             model_bytes=model.to_bytes(),
@@ -554,9 +554,10 @@ class _Runner:
             history=run.history,
             evaluation=evaluation,
             probabilities=evaluation.probabilities,
-            validation_images=len(validation),
             stopped_by=run.stopped_by,
             best_epoch=run.best_epoch,
+            validation_labels=validation.labels,
+            extras=extras,
         )
 
 
@@ -615,24 +616,24 @@ def _result(
         for model in study.models
     }
     first = next(iter(done.values()))
+    comparisons, ranking = outcome.compared(
+        {
+            name: {seed: run.probabilities for seed, run in runs.items()}
+            for name, runs in by_model.items()
+        },
+        dataset.test.labels,
+    )
     return StudyResult(
         study=study.content(),
-        data=_data_result(dataset, study, first.validation_images),
+        data=_data_result(dataset, study, len(first.validation_labels)),
         environment=_environment()
         | {"isa": default_isa(), "jobs": jobs, "threads": threads, "precision": "float32"},
-        models=[_model_result(model, by_model[model.name]) for model in study.models],
-        comparisons=[
-            _comparison_result(
-                compare(
-                    a.name,
-                    {seed: run.probabilities for seed, run in by_model[a.name].items()},
-                    b.name,
-                    {seed: run.probabilities for seed, run in by_model[b.name].items()},
-                    dataset.test.labels,
-                )
-            )
-            for a, b in itertools.combinations(study.models, 2)
+        models=[
+            _model_result(model, by_model[model.name], dataset.test.labels)
+            for model in study.models
         ],
+        comparisons=comparisons,
+        ranking=ranking,
     )
 
 
@@ -654,7 +655,9 @@ def _data_result(dataset: Dataset, study: Study, validation: int) -> DataResult:
     )
 
 
-def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
+def _model_result(
+    model: StudyModel, runs: Mapping[int, _Done], labels: npt.NDArray[np.int64]
+) -> ModelResult:
     evaluations = [run.evaluation for run in runs.values()]
     built = next(iter(runs.values())).model
     return ModelResult(
@@ -666,6 +669,15 @@ def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
         test_loss=_over_runs([e.loss for e in evaluations]),
         published=published.histories()[model.published] if model.published else None,
         findings=diagnose_runs([run.history for run in runs.values()], name=model.name),
+        trust=outcome.trusted(
+            model.name,
+            {
+                seed: (run.probabilities, run.extras, run.validation_labels)
+                for seed, run in runs.items()
+            },
+            labels,
+        ),
+        robustness=outcome.robust(model.name, {s: run.extras for s, run in runs.items()}),
         runs=[
             RunResult(
                 seed=seed,
@@ -681,7 +693,7 @@ def _model_result(model: StudyModel, runs: Mapping[int, _Done]) -> ModelResult:
                 ),
                 epoch_seconds=list(run.history.seconds),
                 findings=diagnose(
-                    run.history, name=model.name, validation_images=run.validation_images
+                    run.history, name=model.name, validation_images=len(run.validation_labels)
                 ),
                 folder=f"{model.name}/seed-{seed}",
                 stopped_by=run.stopped_by,
@@ -697,20 +709,6 @@ def _over_runs(estimates: list[Estimate]) -> Estimate:
     if len(estimates) == 1:
         return estimates[0]
     return mean_interval([e.value for e in estimates], level=estimates[0].level, over="runs")
-
-
-def _comparison_result(comparison: Comparison) -> ComparisonResult:
-    return ComparisonResult(
-        a=comparison.a,
-        b=comparison.b,
-        difference=comparison.difference,
-        log_loss_difference=comparison.log_loss_difference,
-        p_runs=comparison.p_runs,
-        pairs=[PairResult(**dataclasses.asdict(pair)) for pair in comparison.pairs],
-        verdict=comparison.verdict,
-        explanation=comparison.explanation,
-        findings=list(comparison.findings),
-    )
 
 
 def _environment() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from inkproof.figures.charts import (
     probabilities,
     scores,
 )
+from inkproof.figures.evidence import coverage, fit, reliability, small_multiples
 from inkproof.figures.heatmap import confusion, contrast, heat, heat_shares
 from inkproof.figures.pictures import image_grid, mistakes_gallery, pixel_array, predictions
 from inkproof.figures.style import THEMES, Theme, ThemeColours, render, save, share_text, shortened
@@ -27,8 +28,10 @@ __all__ = [
     "class_counts",
     "confusion",
     "contrast",
+    "coverage",
     "curves",
     "difference",
+    "fit",
     "heat",
     "heat_shares",
     "image_grid",
@@ -36,9 +39,11 @@ __all__ = [
     "pixel_array",
     "predictions",
     "probabilities",
+    "reliability",
     "render",
     "save",
     "scores",
     "share_text",
     "shortened",
+    "small_multiples",
 ]

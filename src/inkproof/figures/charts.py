@@ -33,6 +33,8 @@ __all__ = [
     "class_counts",
     "curves",
     "difference",
+    "legend_above",
+    "panel",
     "probabilities",
     "scores",
 ]
@@ -80,7 +82,7 @@ def class_counts(
             f"class_counts: expected {classes} counts for each of one to three splits, got {shapes}"
         )
     colours = colours_of(theme)
-    figure, axes = _panel(max(5.2, min(11.0, 0.3 * classes + 1.2)), 3.2, colours)
+    figure, axes = panel(max(5.2, min(11.0, 0.3 * classes + 1.2)), 3.2, colours)
     names = [shortened(name, _NAME_CHARACTERS) for name in class_names]
     width = 0.8 / len(counts)
     hues = (colours.first, colours.second, colours.third)
@@ -95,7 +97,7 @@ def class_counts(
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_ylabel("Images")
-    _legend(figure, *axes.get_legend_handles_labels(), colours=colours)
+    legend_above(figure, *axes.get_legend_handles_labels(), colours=colours)
     return figure
 
 
@@ -150,7 +152,7 @@ def curves(
     if several:
         handles.append(Line2D([], [], color=colours.muted, linewidth=0.8, alpha=0.7))
         labels.append("one seed")
-    _legend(figure, handles, labels, colours=colours)
+    legend_above(figure, handles, labels, colours=colours)
     return figure
 
 
@@ -183,7 +185,7 @@ def probabilities(
             f" {given.shape}"
         )
     colours = colours_of(theme)
-    figure, axes = _panel(4.6, 0.6 + 0.24 * min(len(given), MOST_BARS), colours, grid="x")
+    figure, axes = panel(4.6, 0.6 + 0.24 * min(len(given), MOST_BARS), colours, grid="x")
     bars_of_probabilities(axes, given, class_names, colours, target=target)
     return figure
 
@@ -248,7 +250,7 @@ def scores(
         )
     colours = colours_of(theme)
     models = list(values)
-    figure, axes = _panel(4.6, 0.8 + 0.95 * len(models), colours, grid="x")
+    figure, axes = panel(4.6, 0.8 + 0.95 * len(models), colours, grid="x")
     for row, model in enumerate(models):
         runs = values[model]
         if row + 1 < len(models):
@@ -284,7 +286,7 @@ def scores(
         Line2D([], [], marker="D", color=colours.first, linewidth=2.4, markersize=6),
     ]
     intervals_drawn = any(low is not None for _, low, _ in intervals.values())
-    _legend(
+    legend_above(
         figure,
         handles,
         ["one run", "mean and interval" if intervals_drawn else "mean"],
@@ -321,7 +323,7 @@ def difference(
     listed = len(seeds) <= _LISTED_SEEDS
     rows = list(range(len(seeds))) if listed else [0] * len(seeds)
     last = rows[-1] + 1.25
-    figure, axes = _panel(4.6, 1.25 + 0.24 * (last + 1), colours, grid="x")
+    figure, axes = panel(4.6, 1.25 + 0.24 * (last + 1), colours, grid="x")
     axes.axvline(0, color=colours.ink, linewidth=1, zorder=1)
     sizes = [100 * differences[seed] for seed in seeds]
     if listed:
@@ -435,16 +437,18 @@ def _interval(
     )
 
 
-def _panel(
+def panel(
     width: float, height: float, colours: ThemeColours, *, grid: Literal["x", "y"] = "y"
 ) -> tuple[Figure, Axes]:
+    """Give a figure of one panel, inches wide and high."""
     figure = new_figure(width, height, colours)
     return figure, axes_styled(figure.add_subplot(), colours, grid=grid)
 
 
-def _legend(
+def legend_above(
     figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, colours: ThemeColours
 ) -> None:
+    """Put a legend above a figure's panels."""
     figure.legend(
         handles,
         labels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,18 +12,23 @@ from matplotlib.figure import Figure
 from inkproof import figures
 from inkproof.figures import Theme
 from inkproof.report.inputs import Material, runs_of
-from inkproof.results import ComparisonResult, ModelResult
+from inkproof.results import ComparisonResult, ModelResult, TrustResult
 from inkproof.statistics import Estimate
 
 __all__ = [
     "Chart",
     "comparison_figure",
     "counts_figure",
+    "coverage_figure",
     "curves_figure",
     "data_uri",
     "differences",
+    "fit_figure",
+    "reliability_figure",
+    "robustness_figure",
     "scores_figure",
     "themed",
+    "trusted_models",
 ]
 
 _CSS_PIXELS: Final = 96
@@ -120,6 +125,67 @@ def curves_figure(
         model.published,
         name,
         measures=("loss", "accuracy") if measure is None else (measure,),
+        theme=theme,
+    )
+
+
+def fit_figure(model: ModelResult, theme: Theme) -> Figure:
+    """Draw what the diagnosis of a model looks at."""
+    return figures.fit([run.history for run in runs_of(model)], model.name, theme=theme)
+
+
+def trusted_models(material: Material) -> list[tuple[str, ModelResult, TrustResult]]:
+    """Give the models whose probabilities were judged, each with a name of its own."""
+    models = material.result.models
+    names = _distinct([model.name for model in models])
+    return [
+        (name, model, model.trust)
+        for name, model in zip(names, models, strict=True)
+        if model.trust is not None
+    ]
+
+
+def reliability_figure(
+    trusted: Sequence[tuple[str, ModelResult, TrustResult]], theme: Theme
+) -> Figure:
+    """Draw accuracy against confidence."""
+    return figures.reliability(
+        {
+            name: [(run.confidence, run.accuracy, run.images) for run in trust.reliability]
+            for name, _, trust in trusted
+        },
+        theme=theme,
+    )
+
+
+def coverage_figure(
+    trusted: Sequence[tuple[str, ModelResult, TrustResult]], theme: Theme
+) -> Figure:
+    """Draw accuracy against the share of images that is answered."""
+    return figures.coverage(
+        trusted[0][2].coverages,
+        {name: [_interval(one) for one in trust.accuracies] for name, _, trust in trusted},
+        theme=theme,
+    )
+
+
+def robustness_figure(material: Material, theme: Theme) -> Figure | None:
+    """Draw accuracy against the strength of each change; None if no model was asked."""
+    models = material.result.models
+    names = _distinct([model.name for model in models])
+    asked = {
+        name: model.robustness
+        for name, model in zip(names, models, strict=True)
+        if model.robustness is not None
+    }
+    if not asked:
+        return None
+    return figures.small_multiples(
+        {curve.name: (curve.unit, curve.strengths) for curve in next(iter(asked.values())).curves},
+        {
+            name: {curve.name: [_interval(one) for one in curve.accuracies] for curve in one.curves}
+            for name, one in asked.items()
+        },
         theme=theme,
     )
 

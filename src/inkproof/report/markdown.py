@@ -155,6 +155,8 @@ def _body(material: Material, album: _Album, *, verbatim: Callable[[str], Raw]) 
         ],
         pictures=_pictures(material, album),
         models=[_model_pictures(material, album, model) for model in result.models],
+        trust=_trust_pictures(material, album),
+        robustness=_robustness_picture(material, album),
         comparisons=[
             album.draw(
                 f"difference-{place}",
@@ -232,6 +234,11 @@ def _model_pictures(material: Material, album: _Album, model: ModelResult) -> di
         f"Loss and accuracy of {name} by epoch",
         charts.curves_figure(model, None, "light", name=model.name),
     )
+    pictures["fit"] = draw(
+        "fit",
+        f"Where validation loss of {name} was lowest, and its gap in accuracy",
+        charts.fit_figure(model, "light"),
+    )
     probabilities = material.of_run(model, run)
     test = material.data.test
     if probabilities is not None:
@@ -254,6 +261,30 @@ def _model_pictures(material: Material, album: _Album, model: ModelResult) -> di
         pictures["gallery"] = draw("mistakes", f"Mistakes of {name}", _gallery(material, run))
     pictures["in_gallery"] = min(_GALLERY, len(run.test.mistakes))
     return pictures
+
+
+def _trust_pictures(material: Material, album: _Album) -> dict[str, Any] | None:
+    trusted = charts.trusted_models(material)
+    if not trusted:
+        return None
+    return {
+        "models": trusted,
+        "reliability": album.draw(
+            "reliability", "Accuracy by confidence", charts.reliability_figure(trusted, "light")
+        ),
+        "coverage": album.draw(
+            "coverage",
+            "Accuracy by the share of images that is answered",
+            charts.coverage_figure(trusted, "light"),
+        ),
+    }
+
+
+def _robustness_picture(material: Material, album: _Album) -> Raw | None:
+    figure = charts.robustness_figure(material, "light")
+    if figure is None:
+        return None
+    return album.draw("changed-images", "Accuracy by the strength of each change", figure)
 
 
 def _draw_named(album: _Album, place: str, kind: str, alt: str, figure: Figure) -> Raw:

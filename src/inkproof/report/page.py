@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from inkproof import figures
 from inkproof.report import charts
@@ -103,6 +104,16 @@ def html_page(material: Material) -> str:
         scores=charts.themed(
             partial(charts.scores_figure, material), _scores_alt(material.result.models)
         ),
+        fits=[
+            charts.themed(
+                partial(charts.fit_figure, model),
+                f"Validation loss of every run of {model.name} with its lowest epoch marked, and"
+                " training minus validation accuracy. The findings have the numbers.",
+            )
+            for model in result.models
+        ],
+        trust=_trust(material),
+        robustness=_robustness(material),
         comparison_charts=[
             charts.themed(
                 partial(charts.comparison_figure, comparison, result.data.test),
@@ -157,6 +168,45 @@ def html_page(material: Material) -> str:
         study_toml=toml_text(result.study),
         study_file=f"{slug(str(result.study.get('name', 'study')))}.toml",
     )
+
+
+def _trust(material: Material) -> dict[str, Any] | None:
+    trusted = charts.trusted_models(material)
+    if not trusted:
+        return None
+    return {
+        "models": trusted,
+        "charts": [
+            charts.themed(
+                partial(charts.reliability_figure, trusted),
+                "Accuracy against confidence for every run, and how many images have each"
+                " confidence.",
+            ),
+            charts.themed(
+                partial(charts.coverage_figure, trusted),
+                "Accuracy on the images that are answered, against how many are answered.",
+            ),
+        ],
+    }
+
+
+def _robustness(material: Material) -> dict[str, Any] | None:
+    if charts.robustness_figure(material, "light") is None:
+        return None
+
+    def draw(theme: figures.Theme) -> Figure:
+        figure = charts.robustness_figure(material, theme)
+        assert figure is not None  # noqa: S101 - asked above
+        return figure
+
+    return {
+        "models": [model for model in material.result.models if model.robustness is not None],
+        "chart": charts.themed(
+            draw,
+            "Accuracy against the strength of each change of the images, a panel a change. The"
+            " tables have the numbers.",
+        ),
+    }
 
 
 def _environment() -> Environment:

@@ -56,6 +56,11 @@ def signed(value: float, write: Any) -> str:
 
 def _basis(estimate: Estimate) -> str:
     """Say where an interval comes from: ``95 %, Student t over six training runs``."""
+    if estimate.over == "both":
+        return (
+            f"{100 * estimate.level:g} %, {estimate.method}, {counted(estimate.n, 'pair')} of"
+            " training runs crossed with the test images"
+        )
     noun = {"runs": "training run", "images": "test image"}.get(estimate.over, "observation")
     return f"{100 * estimate.level:g} %, {estimate.method} over {counted(estimate.n, noun)}"
 
@@ -193,6 +198,8 @@ def _yaml_character(character: str) -> str:
 
 FILTERS: Final[dict[str, Any]] = {
     "basis": _basis,
+    "decimals": lambda value: f"{value:.2f}",
+    "plain": lambda value: f"{value:g}",
     "counted": counted,
     "epoch_number": _epoch_number,
     "fixed": fixed,

@@ -1,9 +1,11 @@
-"""Intervals and paired tests: NumPy and SciPy only.
+"""Intervals of shares and means, and paired tests.
 
 Sources
 -------
 - E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of
   the American Statistical Association 22 (1927): the interval of a share.
+- C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case
+  of the binomial", Biometrika 26 (1934): the exact interval of a share.
 - Student, "The probable error of a mean", Biometrika 6 (1908): the intervals of a mean and of a
   mean of paired differences.
 - Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
@@ -31,8 +33,11 @@ __all__ = [
     "EXACT_FLIPS",
     "Estimate",
     "Over",
+    "check_level",
+    "exact_share_interval",
     "mcnemar_exact",
     "mean_interval",
+    "numbers_of",
     "paired_interval",
     "sign_flip_test",
     "wilson_interval",
@@ -95,7 +100,7 @@ def wilson_interval(
     DataError : n is 0 (no share is defined), or successes is not in 0..n
     ConfigurationError : a level that is not between 0 and 1
     """
-    _check_level("wilson_interval", level)
+    check_level("wilson_interval", level)
     if n < 1:
         raise DataError(f"wilson_interval: n must be at least 1, got {n}")
     if not 0 <= successes <= n:
@@ -113,6 +118,47 @@ def wilson_interval(
         n=int(n),
         over=over,
         method="Wilson",
+    )
+
+
+def exact_share_interval(
+    successes: int, n: int, level: float = 0.95, *, over: Over = "images"
+) -> Estimate:
+    """Estimate a share with Clopper and Pearson's interval (1934), which never falls short.
+
+    Parameters
+    ----------
+    successes, n, level, over : as in :func:`wilson_interval`
+
+    Returns
+    -------
+    the share, in [0, 1]; the interval covers with at least its level, for any n and any share
+
+    Raises
+    ------
+    DataError, ConfigurationError : as for :func:`wilson_interval`
+    """
+    check_level("exact_share_interval", level)
+    if n < 1:
+        raise DataError(f"exact_share_interval: n must be at least 1, got {n}")
+    if not 0 <= successes <= n:
+        raise DataError(
+            f"exact_share_interval: successes must be from 0 to n = {n}, got {successes}"
+        )
+    tail, misses = (1 - level) / 2, n - successes
+    low = high = None
+    if successes > 0:
+        low = float(scipy.special.betaincinv(successes, misses + 1, tail))
+    if misses > 0:
+        high = float(scipy.special.betaincinv(successes + 1, misses, 1 - tail))
+    return Estimate(
+        value=successes / n,
+        low=0.0 if low is None else low,
+        high=1.0 if high is None else high,
+        level=level,
+        n=int(n),
+        over=over,
+        method="Clopper-Pearson",
     )
 
 
@@ -134,8 +180,8 @@ def mean_interval(values: npt.ArrayLike, level: float = 0.95, *, over: Over) -> 
     DataError : no values, more than one axis, or a value that is not finite
     ConfigurationError : a level that is not between 0 and 1
     """
-    _check_level("mean_interval", level)
-    return _student(_numbers("mean_interval", values), level, over, "Student t")
+    check_level("mean_interval", level)
+    return _student(numbers_of("mean_interval", values), level, over, "Student t")
 
 
 def paired_interval(
@@ -157,8 +203,8 @@ def paired_interval(
     DataError : no values, different lengths, or a value that is not finite
     ConfigurationError : a level that is not between 0 and 1
     """
-    _check_level("paired_interval", level)
-    first, second = _numbers("paired_interval", a), _numbers("paired_interval", b)
+    check_level("paired_interval", level)
+    first, second = numbers_of("paired_interval", a), numbers_of("paired_interval", b)
     if len(first) != len(second):
         raise DataError(
             f"paired_interval: a and b must have one value a pair, got {len(first)} and"
@@ -220,7 +266,7 @@ def sign_flip_test(differences: npt.ArrayLike, *, draws: int = 99_999, seed: int
     """
     if draws < 1:
         raise ConfigurationError(f"sign_flip_test: draws must be at least 1, got {draws}")
-    values = _numbers("sign_flip_test", differences, least=0)
+    values = numbers_of("sign_flip_test", differences, least=0)
     largest = float(np.abs(values).max(initial=0.0))
     if largest == 0.0:
         return 1.0
@@ -255,7 +301,8 @@ def _student(values: npt.NDArray[np.float64], level: float, over: Over, method: 
     return Estimate(value=mean, low=low, high=high, level=level, n=n, over=over, method=method)
 
 
-def _numbers(where: str, values: npt.ArrayLike, *, least: int = 1) -> npt.NDArray[np.float64]:
+def numbers_of(where: str, values: npt.ArrayLike, *, least: int = 1) -> npt.NDArray[np.float64]:
+    """Give numbers as float64 (n,), finite and at least ``least`` of them, or raise DataError."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise DataError(f"{where}: expected numbers with one axis, got shape {array.shape}")
@@ -268,6 +315,7 @@ def _numbers(where: str, values: npt.ArrayLike, *, least: int = 1) -> npt.NDArra
     return array
 
 
-def _check_level(where: str, level: float) -> None:
+def check_level(where: str, level: float) -> None:
+    """Raise ConfigurationError for a level that is not between 0 and 1."""
     if not 0 < level < 1:
         raise ConfigurationError(f"{where}: level must be between 0 and 1, got {level}")

@@ -26,6 +26,13 @@ IPF004 No underfitting
     fails if at the end both accuracies are below ``FIT_ACCURACY`` and the gap is at most
     ``MAX_GAP``: what it cannot do on unseen images it cannot do on its training images either.
     Needs ``LEVEL_EPOCHS`` epochs.
+IPF005 No divergence
+    fails if a loss is not finite, or if the training loss ends above where it began by more than
+    ``MAX_RISE`` of that. It needs one epoch, and no validation data.
+IPF006 Not learned by heart
+    fails if at the end the training accuracy is at least ``BY_HEART`` and the validation loss
+    more than ``HEART_LOSSES`` times the training loss: on unseen images it does not know what it
+    knows on those. Needs ``LEVEL_EPOCHS`` epochs.
 
 Without validation data, with too few epochs, or from a loss that is not finite on, a check is
 "not applicable". Training loss and accuracy are running means over an epoch while the weights
@@ -35,8 +42,7 @@ move, so early in training they lag behind, and gaps come out too small rather t
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,22 +52,26 @@ import numpy.typing as npt
 from inkproof.errors import DataError
 from inkproof.findings import Finding, Severity, Status
 from inkproof.history import History
-from inkproof.statistics import mean_interval, wilson_interval
+from inkproof.statistics import wilson_interval
 from inkproof.wording import counted, nats, percent, points
 
 __all__ = [
+    "BY_HEART",
     "FALL_ERRORS",
     "FIT_ACCURACY",
+    "HEART_LOSSES",
     "LEVEL_EPOCHS",
     "MAX_GAP",
     "MAX_RISE",
     "MIN_FALL",
     "RISE_NOISES",
     "SETTLED",
+    "TITLES",
     "TREND_EPOCHS",
     "WINDOW",
+    "Outcome",
     "diagnose",
-    "diagnose_runs",
+    "finding_of",
 ]
 
 MAX_RISE: Final = 0.05
@@ -80,16 +90,22 @@ WINDOW: Final = 5
 """Epochs in each of the two windows that are compared at the end."""
 FIT_ACCURACY: Final = 0.95
 """A network that gets so many of its training images right does not count as underfitted."""
+BY_HEART: Final = 0.999
+"""Of its training images a network that knows them by heart gets so many right."""
+HEART_LOSSES: Final = 5.0
+"""... and its validation loss is more than so many times its training loss."""
 TREND_EPOCHS: Final = 6
 """Fewer epochs cannot tell a trend from noise."""
 LEVEL_EPOCHS: Final = 3
 """Fewer epochs have no level that one noisy epoch would not move."""
 
-_TITLES: Final[Mapping[str, tuple[str, Severity]]] = {
+TITLES: Final[Mapping[str, tuple[str, Severity]]] = {
     "IPF001": ("No overfitting", "warning"),
     "IPF002": ("Small generalisation gap", "info"),
     "IPF003": ("Trained long enough", "info"),
     "IPF004": ("No underfitting", "warning"),
+    "IPF005": ("No divergence", "error"),
+    "IPF006": ("Not learned by heart", "info"),
 }
 
 _Values = npt.NDArray[np.float64]
@@ -103,6 +119,7 @@ class _Curves:
     accuracy: _Values
     val_loss: _Values
     val_accuracy: _Values
+    rate: _Values
     validation_images: int | None
 
     @property
@@ -116,7 +133,9 @@ class _Curves:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Outcome:
+class Outcome:
+    """How one check came out."""
+
     status: Status
     explanation: str
     evidence: Mapping[str, Any]
@@ -135,7 +154,7 @@ def diagnose(
 
     Returns
     -------
-    the findings IPF001 to IPF004, in this order; this module's docstring has their rules
+    the findings IPF001 to IPF006, in this order; this module's docstring has their rules
 
     Raises
     ------
@@ -155,66 +174,26 @@ def diagnose(
         accuracy=np.array(history.accuracy, dtype=np.float64),
         val_loss=np.array(history.val_loss, dtype=np.float64),
         val_accuracy=np.array(history.val_accuracy, dtype=np.float64),
+        rate=np.array(history.learning_rate, dtype=np.float64),
         validation_images=validation_images,
     )
     findings = []
     for code, (check, epochs, accuracies) in _CHECKS.items():
+        if epochs == 0:
+            findings.append(finding_of(code, name, check(curves)))
+            continue
         reason = _obstacle(curves, epochs, accuracies=accuracies)
         if reason:
-            outcome = _Outcome(status="not applicable", explanation=reason, evidence={})
+            outcome = Outcome(status="not applicable", explanation=reason, evidence={})
         else:
             outcome = check(curves)
-        findings.append(_finding(code, name, outcome))
+        findings.append(finding_of(code, name, outcome))
     return findings
 
 
-def diagnose_runs(
-    histories: Sequence[History], *, name: str = "", level: float = 0.95
-) -> list[Finding]:
-    """Diagnose one model over its training runs.
-
-    A check fails if it fails in more than half of the runs to which it applies. The gap to
-    training comes with a Student t interval over runs, in which new weights, new batch orders
-    and new hold-outs vary, if the runs' do.
-
-    Parameters
-    ----------
-    histories : one a run, at least one
-    name : the model's, put before each explanation
-    level : confidence level of the interval
-
-    Returns
-    -------
-    the findings IPF001 to IPF004, in this order; ``evidence`` has ``runs`` (how many),
-    ``applicable``, ``failed`` and the runs' own numbers as lists
-
-    Raises
-    ------
-    DataError : no histories, or what :func:`diagnose` refuses
-    """
-    if not histories:
-        raise DataError("diagnose_runs: expected at least one history, got none")
-    runs = [diagnose(history) for history in histories]
-    findings = []
-    for code, of_code in zip(_TITLES, zip(*runs, strict=True), strict=True):
-        applicable = [finding for finding in of_code if finding.status != "not applicable"]
-        failed = sum(finding.status == "failed" for finding in applicable)
-        if applicable:
-            explanation, evidence = _SUMMARIES[code](
-                [f.evidence for f in applicable], failed, level
-            )
-            status: Status = "failed" if 2 * failed > len(applicable) else "passed"
-        else:
-            explanation, evidence = of_code[0].explanation, {}
-            status = "not applicable"
-        counts = {"runs": len(runs), "applicable": len(applicable), "failed": failed}
-        outcome = _Outcome(status=status, explanation=explanation, evidence=counts | evidence)
-        findings.append(_finding(code, name, outcome))
-    return findings
-
-
-def _finding(code: str, name: str, outcome: _Outcome) -> Finding:
-    title, severity = _TITLES[code]
+def finding_of(code: str, name: str, outcome: Outcome) -> Finding:
+    """Give a check's outcome its code and title."""
+    title, severity = TITLES[code]
     return Finding(
         code=code,
         title=title,
@@ -242,7 +221,7 @@ def _obstacle(curves: _Curves, epochs: int, *, accuracies: bool) -> str:
     return ""
 
 
-def _no_overfitting(curves: _Curves) -> _Outcome:
+def _no_overfitting(curves: _Curves) -> Outcome:
     validation, training = _levels(curves.val_loss), _levels(curves.loss)
     turn = curves.epochs - 1 - int(np.argmin(validation[::-1]))  # of equal levels the last
     low, end = float(validation[turn]), float(validation[-1])
@@ -276,7 +255,7 @@ def _no_overfitting(curves: _Curves) -> _Outcome:
             )
         else:
             explanation += " and has not risen since."
-        return _Outcome(status="passed", explanation=explanation, evidence=evidence)
+        return Outcome(status="passed", explanation=explanation, evidence=evidence)
     explanation = (
         f"Validation loss is lowest at {where} and ends at a level of {nats(end)}, {rise} above its"
         f" lowest, while training loss went from {nats(float(training[turn]))} to"
@@ -286,10 +265,10 @@ def _no_overfitting(curves: _Curves) -> _Outcome:
         explanation += "Both rose: training became unstable, which is not overfitting."
     else:
         explanation += f"From about epoch {turn + 1} on it overfitted."
-    return _Outcome(status="failed", explanation=explanation, evidence=evidence)
+    return Outcome(status="failed", explanation=explanation, evidence=evidence)
 
 
-def _small_gap(curves: _Curves) -> _Outcome:
+def _small_gap(curves: _Curves) -> Outcome:
     accuracy, val_accuracy, loss, val_loss = _ends(curves)
     lowest = curves.lowest
     gap = accuracy - val_accuracy
@@ -323,12 +302,12 @@ def _small_gap(curves: _Curves) -> _Outcome:
             f" is {percent(low)} to {percent(high)}."
         )
         failed = failed and accuracy > high
-    return _Outcome(
+    return Outcome(
         status="failed" if failed else "passed", explanation=explanation, evidence=evidence
     )
 
 
-def _long_enough(curves: _Curves) -> _Outcome:
+def _long_enough(curves: _Curves) -> Outcome:
     window = min(WINDOW, curves.epochs // 2)
     last = float(np.median(curves.val_loss[-window:]))
     before = float(np.median(curves.val_loss[-2 * window : -window]))
@@ -355,15 +334,15 @@ def _long_enough(curves: _Curves) -> _Outcome:
             f"Validation loss was still falling at the end: {change}. More epochs would probably"
             " lower it further."
         )
-        return _Outcome(status="failed", explanation=explanation, evidence=evidence)
+        return Outcome(status="failed", explanation=explanation, evidence=evidence)
     explanation = (
         f"Validation loss came within {100 * SETTLED:g} % of its lowest level at epoch {settled}"
         f" and no longer falls: {change}."
     )
-    return _Outcome(status="passed", explanation=explanation, evidence=evidence)
+    return Outcome(status="passed", explanation=explanation, evidence=evidence)
 
 
-def _no_underfitting(curves: _Curves) -> _Outcome:
+def _no_underfitting(curves: _Curves) -> Outcome:
     accuracy, val_accuracy, _, _ = _ends(curves)
     gap = accuracy - val_accuracy
     poor = max(accuracy, val_accuracy) < FIT_ACCURACY
@@ -379,99 +358,76 @@ def _no_underfitting(curves: _Curves) -> _Outcome:
         explanation = f"The network gets {both} right: the gap, not the fit, is what limits it."
     else:
         explanation = f"The network gets {both} right: it has learned what it was shown."
-    return _Outcome(
+    return Outcome(
         status="failed" if poor and gap <= MAX_GAP else "passed",
         explanation=explanation,
         evidence={"accuracy": accuracy, "val_accuracy": val_accuracy, "accuracy_gap": gap},
     )
 
 
-_CHECKS: Final[Mapping[str, tuple[Callable[[_Curves], _Outcome], int, bool]]] = {
+def _no_divergence(curves: _Curves) -> Outcome:
+    columns = (curves.loss, curves.val_loss)
+    finite = np.all([np.isfinite(column) for column in columns if len(column)], axis=0)
+    rate = f" at the learning rate {curves.rate[-1]:g}" if len(curves.rate) else ""
+    evidence: dict[str, Any] = {"epochs": curves.epochs}
+    if len(curves.rate):
+        evidence["learning_rate"] = float(curves.rate[-1])
+    if not finite.all():
+        row = int(np.argmin(finite))
+        evidence["epoch"] = row + 1
+        explanation = f"The loss is no longer finite in epoch {row + 1}{rate}"
+        if row:
+            evidence["last_finite_loss"] = float(curves.loss[row - 1])
+            explanation += f"; it was {nats(float(curves.loss[row - 1]))} in the epoch before."
+        else:
+            explanation += ", the first."
+        explanation += " A smaller learning rate would help."
+        return Outcome(status="failed", explanation=explanation, evidence=evidence)
+    first, last = float(curves.loss[0]), float(curves.loss[-1])
+    evidence |= {"first_loss": first, "last_loss": last}
+    if last > (1 + MAX_RISE) * first:
+        explanation = (
+            f"Training loss ended above where it began, at {nats(last)} after {nats(first)} in the"
+            f" first epoch{rate}: it learned nothing that lasted."
+        )
+        return Outcome(status="failed", explanation=explanation, evidence=evidence)
+    explanation = f"Training loss went from {nats(first)} to {nats(last)}, finite throughout."
+    return Outcome(status="passed", explanation=explanation, evidence=evidence)
+
+
+def _not_by_heart(curves: _Curves) -> Outcome:
+    accuracy, val_accuracy, loss, val_loss = _ends(curves)
+    failed = accuracy >= BY_HEART and val_loss > HEART_LOSSES * loss
+    explanation = (
+        f"At the end the network gets {percent(accuracy)} of its training images right, with a"
+        f" validation loss of {nats(val_loss)} beside a training loss of {nats(loss)}"
+    )
+    if failed:
+        explanation += ": it knows its training images by heart, and more epochs teach it no more."
+    elif accuracy >= BY_HEART:
+        explanation += ": it does as well on images that it has not seen."
+    else:
+        explanation += f"; less than {percent(BY_HEART)} is not by heart."
+    return Outcome(
+        status="failed" if failed else "passed",
+        explanation=explanation,
+        evidence={
+            "accuracy": accuracy,
+            "val_accuracy": val_accuracy,
+            "loss": loss,
+            "val_loss": val_loss,
+        },
+    )
+
+
+_CHECKS: Final[Mapping[str, tuple[Callable[[_Curves], Outcome], int, bool]]] = {
     "IPF001": (_no_overfitting, TREND_EPOCHS, False),
     "IPF002": (_small_gap, LEVEL_EPOCHS, True),
     "IPF003": (_long_enough, TREND_EPOCHS, False),
     "IPF004": (_no_underfitting, LEVEL_EPOCHS, True),
+    "IPF005": (_no_divergence, 0, False),
+    "IPF006": (_not_by_heart, LEVEL_EPOCHS, True),
 }
-
-_Summary = tuple[str, dict[str, Any]]
-_Evidence = Sequence[Mapping[str, Any]]
-
-
-def _summarise_overfitting(runs: _Evidence, failed: int, _level: float) -> _Summary:
-    lowest = [int(run["lowest_epoch"]) for run in runs]
-    epochs = sorted({int(run["epochs"]) for run in runs})
-    overfitted = sum(bool(run["overfitted"]) for run in runs)
-    middle = float(statistics.median(lowest))
-    explanation = (
-        f"Validation loss is lowest at epoch {middle:g} of {' or '.join(map(str, epochs))} (median"
-        f" of {counted(len(runs), 'run')}; {min(lowest)} to {max(lowest)});"
-        f" {_of(overfitted, len(runs))} overfitted."
-    )
-    if failed > overfitted:
-        explanation += (
-            f" In {_of(failed - overfitted, len(runs))} training became unstable: training loss"
-            " rose too."
-        )
-    return explanation, {
-        "lowest_epochs": lowest,
-        "median_lowest_epoch": middle,
-        "overfitted": overfitted,
-    }
-
-
-def _summarise_gap(runs: _Evidence, failed: int, level: float) -> _Summary:
-    gaps = [float(run["accuracy_gap"]) for run in runs]
-    losses = [float(run["loss_gap"]) for run in runs]
-    gap = mean_interval(gaps, level, over="runs")
-    explanation = (
-        f"At the end training accuracy is {points(gap.value)} points above validation accuracy, the"
-        f" mean of {counted(len(runs), 'run')}"
-    )
-    if gap.low is not None and gap.high is not None:
-        explanation += (
-            f" ({100 * level:g} % interval {points(gap.low)} to {points(gap.high)} over new"
-            " training runs)"
-        )
-    explanation += f"; {_of(failed, len(runs))} exceeded {100 * MAX_GAP:g} point."
-    return explanation, {
-        "accuracy_gaps": gaps,
-        "mean_accuracy_gap": gap.value,
-        "mean_accuracy_gap_low": gap.low,
-        "mean_accuracy_gap_high": gap.high,
-        "level": level,
-        "loss_gaps": losses,
-    }
-
-
-def _summarise_length(runs: _Evidence, failed: int, _level: float) -> _Summary:
-    settled = [int(run["settled_epoch"]) for run in runs]
-    explanation = (
-        f"Validation loss was still falling at the end of {_of(failed, len(runs))}; it came within"
-        f" {100 * SETTLED:g} % of its lowest level at epoch {statistics.median(settled):g} (median;"
-        f" {min(settled)} to {max(settled)})."
-    )
-    return explanation, {"settled_epochs": settled}
-
-
-def _summarise_underfitting(runs: _Evidence, failed: int, _level: float) -> _Summary:
-    accuracies = [float(run["accuracy"]) for run in runs]
-    explanation = (
-        f"At the end the network gets {percent(min(accuracies))} to {percent(max(accuracies))} of"
-        f" the training images right; {_of(failed, len(runs))} underfitted."
-    )
-    return explanation, {"accuracies": accuracies}
-
-
-_SUMMARIES: Final[Mapping[str, Callable[[_Evidence, int, float], _Summary]]] = {
-    "IPF001": _summarise_overfitting,
-    "IPF002": _summarise_gap,
-    "IPF003": _summarise_length,
-    "IPF004": _summarise_underfitting,
-}
-
-
-def _of(part: int, whole: int) -> str:
-    return f"{part} of {whole} {'run' if whole == 1 else 'runs'}"
 
 
 def _change(size: float, of: float) -> str:

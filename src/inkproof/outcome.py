@@ -1,0 +1,127 @@
+"""What the finished runs of a study come to, as the records of ``results.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inkproof.comparison import Comparison, compare, rank
+from inkproof.comparison.pairs import Runs
+from inkproof.data import Split
+from inkproof.errors import InkproofError
+from inkproof.results import (
+    ComparisonResult,
+    PairResult,
+    RankingResult,
+    RobustnessResult,
+    TrustResult,
+)
+from inkproof.robustness import CHANGES, count_right, summarise
+from inkproof.run_folder import Extras, read_extras, read_model, write_extras
+from inkproof.trust import Judgement, trust
+
+if TYPE_CHECKING:
+    from inkproof.model import Model
+
+__all__ = ["asked", "compared", "robust", "stored_or_asked", "trusted"]
+
+
+def asked(model: Model, validation: Split, test: Split) -> Extras:
+    """Ask a trained model what trust and robustness rest on."""
+    images, right = count_right(model, test.images, test.labels)
+    return Extras(
+        validation=model.predict(validation.images), changed_images=images, changed_right=right
+    )
+
+
+def stored_or_asked(folder: Path, validation: Split, test: Split) -> Extras | None:
+    """Read what a complete run's model was asked, or ask it now and write that down.
+
+    Returns
+    -------
+    None if the model cannot be read
+    """
+    found = read_extras(
+        folder,
+        images=len(validation),
+        classes=test.num_classes,
+        strengths={name: len(change.strengths) for name, change in CHANGES.items()},
+    )
+    if found is None:
+        try:
+            found = asked(read_model(folder), validation, test)
+        except (InkproofError, OSError):
+            return None
+        write_extras(folder, found)
+    return found
+
+
+def trusted(
+    name: str,
+    runs: Mapping[int, tuple[npt.NDArray[np.float32], Extras | None, npt.NDArray[np.int64]]],
+    labels: npt.ArrayLike,
+) -> TrustResult:
+    """Judge the probabilities of one model's runs.
+
+    Parameters
+    ----------
+    runs : seed -> probabilities of the test images, what the model was asked, and the labels of
+        its validation images
+    labels : of the test images
+    """
+    whole = all(extras is not None for _, extras, _ in runs.values())
+    return trust(
+        [
+            Judgement(
+                test=test,
+                validation=(extras.validation, truth) if whole and extras is not None else None,
+            )
+            for test, extras, truth in runs.values()
+        ],
+        labels,
+        name=name,
+    )
+
+
+def robust(name: str, runs: Mapping[int, Extras | None]) -> RobustnessResult | None:
+    """Put together how one model's runs bear changed images; None if one was not asked."""
+    found = [extras for extras in runs.values() if extras is not None]
+    if len(found) < len(runs):
+        return None
+    return summarise([extras.changed_right for extras in found], found[0].changed_images, name=name)
+
+
+def compared(
+    models: Mapping[str, Runs], labels: npt.ArrayLike
+) -> tuple[list[ComparisonResult], RankingResult | None]:
+    """Compare every two models; more than two are ranked.
+
+    Parameters
+    ----------
+    models : name -> seed -> probabilities of the test images, float32 (n, k)
+    labels : the true classes, (n,)
+    """
+    names = list(models)
+    if len(names) < 2:
+        return [], None
+    if len(names) == 2:
+        a, b = names
+        return [_record(compare(a, models[a], b, models[b], labels))], None
+    ranking = rank(models, labels)
+    return [_record(one) for one in ranking.comparisons], RankingResult(
+        ranks=dict(ranking.ranks),
+        least_pairs=ranking.least_pairs,
+        explanation=ranking.explanation,
+    )
+
+
+def _record(comparison: Comparison) -> ComparisonResult:
+    fields = {name: getattr(comparison, name) for name in ComparisonResult.model_fields}
+    fields["pairs"] = [PairResult(**dataclasses.asdict(pair)) for pair in comparison.pairs]
+    fields["findings"] = list(comparison.findings)
+    return ComparisonResult(**fields)

@@ -1,0 +1,106 @@
+"""Findings IPT001 to IPT004 on networks whose trustworthiness is known by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inkproof import trust as module
+from inkproof.errors import DataError
+from inkproof.trust import Judgement, trust
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def run(rng, labels, *, sharpen=1.0, shuffle=False):
+    """A run whose probabilities are right, sharpened by a factor, for given labels."""
+    n = len(labels)
+    logits = 2.0 * rng.normal(size=(n, 5))
+    p = softmax(logits)
+    drawn = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(0, 4)
+    shift = (labels - drawn) % 5  # turn the classes so that the drawn one is the label
+    rows = np.arange(n)[:, np.newaxis]
+    turned = logits[rows, (np.arange(5) - shift[:, np.newaxis]) % 5]
+    return softmax(sharpen * (rng.permutation(turned) if shuffle else turned))
+
+
+def judged(n=3, *, sharpen=1.0, validation=True, shuffle=False):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 5, 3000)
+    truth = rng.integers(0, 5, 1000)
+    runs = [
+        Judgement(
+            test=run(rng, labels, sharpen=sharpen, shuffle=shuffle),
+            validation=(run(rng, truth, sharpen=sharpen), truth) if validation else None,
+        )
+        for _ in range(n)
+    ]
+    return trust(runs, labels, name="m")
+
+
+def statuses(found):
+    assert [one.code for one in found.findings] == ["IPT001", "IPT002", "IPT003", "IPT004"]
+    assert all(one.explanation.startswith("m: ") for one in found.findings)
+    return [one.status for one in found.findings]
+
+
+def test_a_calibrated_network():
+    found = judged()
+    assert statuses(found) == ["passed"] * 4
+    assert found.calibration_error.over == "runs"
+    assert all(0.9 < one.value < 1.1 for one in found.temperatures)
+    assert found.accuracies[0].value > found.accuracies[-1].value
+    assert found.brier.n == 3
+
+
+def test_one_that_is_too_sure():
+    found = judged(sharpen=3.0)
+    assert statuses(found)[:2] == ["failed", "failed"]
+    assert "too sure" in found.findings[0].explanation
+    assert all(one.value == pytest.approx(3, rel=0.2) for one in found.temperatures)
+    assert found.calibration_error_tempered.value < found.calibration_error.value / 3
+
+
+def test_test_images_of_another_kind():
+    found = judged(shuffle=True)
+    assert statuses(found)[2] == "failed"
+    assert found.findings[2].severity == "warning"
+    assert "not like the validation images" in found.findings[2].explanation
+
+
+def test_without_validation_images():
+    found = judged(validation=False)
+    assert statuses(found)[1:3] == ["not applicable"] * 2
+    assert found.temperatures == []
+    assert found.loss_tempered is None
+
+
+def test_one_run_has_intervals_over_images():
+    found = judged(1)
+    assert {found.calibration_error.over, found.brier.over, found.accuracies[3].over} == {"images"}
+
+
+def test_being_surer_where_it_is_wrong():
+    p = np.array([[0.9, 0.1]] * 10 + [[0.6, 0.4]] * 10, dtype=np.float32)
+    found = trust([Judgement(test=p)], [1] * 10 + [0] * 10, name="m")
+    assert statuses(found)[3] == "failed"
+
+
+def test_perfect_networks():
+    p = np.eye(2, dtype=np.float32)[[0, 1] * 20]
+    labels = np.array([0, 1] * 20)
+    found = trust([Judgement(test=p, validation=(p, labels))] * 3, labels, name="m")
+    assert "failed" not in statuses(found)
+    assert found.calibration_error.value == 0
+
+
+def test_no_runs():
+    with pytest.raises(DataError, match="trust: expected at least one run, got none"):
+        trust([], np.array([0]))
+
+
+def test_public_names():
+    assert {"trust", "Judgement", "COVERAGES"} <= set(module.__all__) <= set(vars(module))
