@@ -17,9 +17,9 @@ chance. Networks of smooth functions have none: there each run must hold, from e
 weights. Of networks with kinks, the median over the runs must, which says less where Keras meets
 kinks in most of them.
 
-Seen with Keras 3.15.1 on TensorFlow 2.21: of smooth networks, root mean squares of 6e-7 to 6e-6 of
-the way for us and of 6e-7 to 6e-6 for Keras; ours over theirs is 0.5 to 1.02 with SGD, momentum and
-Nesterov, 0.15 to 0.2 with Adam, 0.18 to 0.51 with AdamW; of the greatest, 0.14 to 1.25.
+Seen with Keras 3.15.1 on TensorFlow 2.21, of smooth networks: root mean squares of 5e-7 to 6e-6 of
+the way for us, of 6e-7 to 6e-6 for Keras. Ours over theirs is 0.46 to 1.02 with SGD, momentum and
+Nesterov, 0.11 to 0.2 with Adam, 0.15 to 0.51 with AdamW; of the greatest, 0.14 to 1.25.
 """
 
 from __future__ import annotations
