@@ -14,13 +14,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from inkproof import results
 from inkproof.comparison import compare
-from inkproof.diagnosis import diagnose
+from inkproof.diagnosis import diagnose, diagnose_runs
 from inkproof.evaluation import evaluate
 from inkproof.history import History
 from inkproof.layers import Dense
 from inkproof.model import Model
 from inkproof.results import StudyResult
+from inkproof.robustness import CHANGES, summarise
 from inkproof.statistics import Estimate, mean_interval
+from inkproof.trust import Judgement, trust
 
 HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>{{ 7*7 }}{% raw %}'
 FINGERPRINT = "sha256:" + "0123456789abcdef" * 4
@@ -270,6 +272,37 @@ def _model(
         else mean_interval([one.value for one in accuracies], over="runs"),
         test_loss=mean_interval([run.test.loss for run in runs], over="runs"),
         published=history_of(rng, epochs, validation=True, speed=1.0) if published else None,
+        findings=diagnose_runs(
+            [
+                History(**{key: tuple(column) for key, column in run.history.items()})
+                for run in runs
+            ],
+            name=name,
+        ),
+        trust=trust(
+            [
+                Judgement(
+                    test=probabilities[name, seed],
+                    validation=(probabilities[name, seed][:90], test.labels[:90])
+                    if validation
+                    else None,
+                )
+                for seed in seeds
+            ],
+            test.labels,
+            name=name,
+        ),
+        robustness=summarise(
+            [
+                {
+                    kind: [200 - 30 * step - seed % 3 for step in range(len(change.strengths))]
+                    for kind, change in CHANGES.items()
+                }
+                for seed in seeds
+            ],
+            200,
+            name=name,
+        ),
         runs=runs,
     )
 
@@ -288,14 +321,7 @@ def _comparison(
         {seed: probabilities[b, seed] for seed in seeds},
         labels,
     )
-    return results.ComparisonResult(
-        a=a,
-        b=b,
-        difference=found.difference,
-        log_loss_difference=found.log_loss_difference,
-        p_runs=found.p_runs,
-        pairs=[results.PairResult(**asdict(pair)) for pair in found.pairs],
-        verdict=found.verdict,
-        explanation=found.explanation,
-        findings=list(found.findings),
-    )
+    fields = {name: getattr(found, name) for name in results.ComparisonResult.model_fields}
+    fields["pairs"] = [results.PairResult(**asdict(pair)) for pair in found.pairs]
+    fields["findings"] = list(found.findings)
+    return results.ComparisonResult(**fields)

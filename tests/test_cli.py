@@ -145,6 +145,27 @@ def test_report_writes_every_form(done, tmp_path, form):
         assert sorted((tmp_path / "assets" / "img" / "tiny").glob("*.png"))
 
 
+def test_diagnose_tables_of_one_and_of_several_runs(done, tmp_path):
+    folder, _ = done
+    history = folder / "runs" / "tiny" / "a" / "seed-0" / "history.csv"
+    process = call("diagnose", history, "--figure", "fit.png", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert [line.split()[0] for line in process.stdout.splitlines()[:6]] == [
+        f"IPF00{place}" for place in range(1, 7)
+    ]
+    assert (tmp_path / "fit.png").is_file()
+    golden = Path(__file__).parent / "golden" / "published_history.csv"
+    process = call("diagnose", golden, "--validation-images", 6000, "--json", cwd=tmp_path)
+    found = json.loads(process.stdout)
+    assert list(found) == ["500x2", "512x3"]
+    assert found["500x2"][2]["status"] == "failed"
+    process = call("diagnose", "missing.csv", cwd=tmp_path)
+    assert process.returncode == 1
+    assert "missing.csv: cannot be read: No such file or directory" in process.stderr
+    (tmp_path / "empty.csv").write_text("epoch,loss\n")
+    assert call("diagnose", "empty.csv", cwd=tmp_path).returncode == 2
+
+
 def test_compare_evaluate_and_predict(done, tmp_path):
     folder, _ = done
     runs = folder / "runs" / "tiny"

@@ -110,11 +110,11 @@ def crossed_by_hand(table, level):
         (table[r][i] - rows[r] - columns[i] + mean) ** 2 for r in range(runs) for i in range(images)
     ) / ((runs - 1) * (images - 1))
     ms_runs = max(ms_runs, rest * scipy.stats.chi2(runs - 1).ppf(0.001) / (runs - 1))
-    assume(ms_images == rest or abs(ms_images - rest) > 1e-9 * rest)  # on the edge of a guard
     part = max(0.0, ms_images - rest)
     total = ms_runs + part
-    if total < 1e-15:
+    if ms_runs + ms_images + rest < 1e-15:
         return mean, mean, mean
+    assume(abs(ms_images - rest) > 1e-9 * (ms_runs + ms_images + rest))  # on the edge of a guard
     squares = ms_runs**2 / (runs - 1)
     if part:
         squares += ms_images**2 / (images - 1) + rest**2 / ((runs - 1) * (images - 1))

@@ -55,6 +55,23 @@ def draw_all(theme: figures.Theme, names: list[str] = TEN) -> dict[str, Figure]:
             [history(), history(offset=0.1)], history(6), names[0], theme=theme
         ),
         "confusion": figures.confusion(np.arange(100).reshape(10, 10), names, theme=theme),
+        "fit": figures.fit([history(9), history(9, 0.1)], names[0], theme=theme),
+        "reliability": figures.reliability(
+            {names[0] or "a": [((0.3, 0.9), (0.4, 0.85), (3, 900))]}, theme=theme
+        ),
+        "coverage": figures.coverage(
+            [0.5, 1.0],
+            {name: [(1.0, None, None), (0.9, 0.88, 0.92)] for name in names[:4]},
+            theme=theme,
+        ),
+        "small_multiples": figures.small_multiples(
+            {"rotated": ("degrees", (0, 10)), "inverted": ("%", (0, 100))},
+            {
+                name: {"rotated": [(0.9, 0.8, 1.0)] * 2, "inverted": [(0.5, 0.4, 0.6)] * 2}
+                for name in names[:2]
+            },
+            theme=theme,
+        ),
         "probabilities": figures.probabilities(some, names, target=2, theme=theme),
         "predictions": figures.predictions(
             images(3, 8, 8, 3), [0, 1, 2], np.stack([some] * 3), names, theme=theme
@@ -481,3 +498,50 @@ def test_shortened_names_are_short_and_on_one_line(text: str, most: int):
     assert len(short.splitlines()) <= 1
     line = plain_text(text)
     assert short == line or (short.endswith("…") and line.startswith(short[:-1]))
+
+
+class TestEvidence:
+    def test_fit_marks_the_lowest_epoch_of_each_run(self):
+        one = history(6)
+        one["val_loss"] = [0.5, 0.4, 0.2, 0.3, float("nan"), 0.6]
+        left, right = figures.fit([one]).axes[:2]
+        (mark,) = [line for line in left.lines if line.get_marker() == "v"]
+        assert (float(mark.get_xdata()[0]), float(mark.get_ydata()[0])) == (3, 0.2)
+        gap = 100 * (np.array(one["accuracy"]) - np.array(one["val_accuracy"]))
+        drawn = [line.get_ydata() for line in right.lines if len(line.get_ydata()) == len(gap)]
+        assert any(np.allclose(values, gap) for values in drawn)
+
+    def test_fit_without_validation(self):
+        assert figures.fit([{"loss": [0.5, 0.4]}]).axes
+
+    def test_reliability_draws_every_bin(self):
+        figure = figures.reliability({"a": [((0.3, 0.9), (0.4, 0.85), (3, 900))]})
+        drawn = {
+            (round(float(x), 6), round(float(y), 6))
+            for line in figure.axes[0].lines
+            if line.get_marker() == "o"
+            for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+        }
+        assert drawn == {(30.0, 40.0), (90.0, 85.0)}
+        assert "mathdefault" not in " ".join(t.get_text() for t in figure.findobj(Text))
+
+    def test_small_multiples_have_a_panel_a_change(self):
+        figure = figures.small_multiples(
+            {f"change {n}": ("px", (0, 1, 2)) for n in range(5)},
+            {"a": {f"change {n}": [(0.9, 0.8, 1.0)] * 3 for n in range(5)}},
+        )
+        titled = [axes for axes in figure.axes if axes.get_title(loc="left")]
+        assert len(titled) == 5
+        assert list(titled[2].lines[0].get_ydata()) == pytest.approx([90, 90, 90])
+
+    def test_refuses(self):
+        with pytest.raises(DataError, match="fit: expected histories of at least one epoch"):
+            figures.fit([])
+        with pytest.raises(DataError, match="reliability: expected at least one run"):
+            figures.reliability({"a": []})
+        with pytest.raises(DataError, match="coverage: expected 2 accuracies"):
+            figures.coverage([0.5, 1.0], {"a": [(1.0, None, None)]})
+        with pytest.raises(DataError, match="small_multiples: expected at least one change"):
+            figures.small_multiples({}, {})
+        with pytest.raises(DataError, match="a: expected 2 accuracies for x, got 0"):
+            figures.small_multiples({"x": ("px", (0, 1))}, {"a": {}})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inkproof import history
 from inkproof.errors import DataError, FileFormatError
-from inkproof.history import COLUMNS, History
+from inkproof.history import COLUMNS, History, histories_from_csv
 
 NUMBERS = st.floats(allow_nan=False)
 RUN = History(
@@ -208,4 +208,19 @@ def test_without_a_frame_there_is_no_pandas():
 
 
 def test_public_names():
-    assert history.__all__ == ["COLUMNS", "History"]
+    assert history.__all__ == ["COLUMNS", "History", "histories_from_csv"]
+
+
+def test_several_runs_in_one_table(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("model,seed,epoch,loss\na,0,1,0.5\na,1,1,0.6\nb,0,1,0.7\na,0,2,0.4\n")
+    found = histories_from_csv(path)
+    assert {name: [run.loss for run in runs] for name, runs in found.items()} == {
+        "a": [(0.5, 0.4), (0.6,)],
+        "b": [(0.7,)],
+    }
+    path.write_text("loss\n0.5\n")
+    assert histories_from_csv(path)[""][0].loss == (0.5,)
+    path.write_text("loss\nx\n")
+    with pytest.raises(FileFormatError, match="loss must be a number, got 'x'"):
+        histories_from_csv(path)

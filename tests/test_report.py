@@ -220,6 +220,8 @@ def test_the_verdict_comes_first_then_a_picture_then_the_numbers(shared: Path):
             'id="evaluation"',
             'id="one-run"',
             'id="diagnosis"',
+            'id="trust"',
+            'id="robustness"',
             'id="comparison"',
             'id="reproduce"',
         )
@@ -254,6 +256,9 @@ def test_it_shows_the_study_s_numbers(shared: Path):
     for finding in [
         *comparison.findings,
         *(one for model in result.models for run in model.runs for one in run.findings),
+        *(one for model in result.models for one in model.findings),
+        *(one for model in result.models for one in model.trust.findings),
+        *(one for model in result.models for one in model.robustness.findings),
     ]:
         assert " ".join(finding.explanation.split()) in everything
     assert "inkproof run notebook.toml" in everything

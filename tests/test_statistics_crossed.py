@@ -208,18 +208,16 @@ class TestPower:
             assert low - 30 <= said <= high + 30  # five points beside chance
 
     def test_plan_finds_the_least_numbers(self):
-        found = crossed_interval(drawn(np.random.default_rng(4), 6, 60, run=0.1, mean=0.15))
+        table = drawn(np.random.default_rng(5), 6, 60, run=0.1, rest=0.5)
+        found = crossed_interval(table - table.mean() + 0.2)
         planned = plan(found, margin=0.1, least_runs=6)
         value = {"difference": found.estimate.value, "margin": 0.1, "claim": "either"}
         assert planned.chance == power(found, runs=6, images=60, **value)
         assert planned.chance < 0.8
-        if planned.runs is not None:
-            assert power(found, runs=planned.runs, images=60, **value) >= 0.8
-            assert power(found, runs=planned.runs - 1, images=60, **value) < 0.8
-        if planned.images is not None:
-            assert power(found, runs=6, images=planned.images, **value) >= 0.8
-            assert power(found, runs=6, images=planned.images - 1, **value) < 0.8
-        assert planned.runs or planned.images
+        assert power(found, runs=planned.runs, images=60, **value) >= 0.8
+        assert power(found, runs=planned.runs - 1, images=60, **value) < 0.8
+        assert power(found, runs=6, images=planned.images, **value) >= 0.8
+        assert power(found, runs=6, images=planned.images - 1, **value) < 0.8
 
     def test_no_number_of_runs(self):
         # All the variance is in the images: more runs on them change nothing.

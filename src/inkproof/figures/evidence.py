@@ -228,7 +228,7 @@ def small_multiples(
     for axes, (name, (unit, strengths)) in zip(panels, curves.items(), strict=False):
         axes_styled(axes, colours)
         _lines(axes, strengths, {model: rows[name] for model, rows in accuracies.items()}, colours)
-        axes.set_title(name, loc="left")
+        axes.set_title(name, loc="left", color=colours.ink)
         axes.set_xlabel(unit)
         axes.set_xticks(list(strengths), [f"{strength:g}" for strength in strengths])
         axes.set_ylim(0, 103)

@@ -177,10 +177,13 @@ def _trust(material: Material) -> dict[str, Any] | None:
     return {
         "models": trusted,
         "charts": [
-            charts.themed(
-                partial(charts.reliability_figure, trusted),
-                "Accuracy against confidence for every run, and how many images have each"
-                " confidence.",
+            *(
+                charts.themed(
+                    partial(charts.reliability_figure, [one]),
+                    f"Accuracy against confidence for every run of {one[0]}, and how many images"
+                    " have each confidence.",
+                )
+                for one in trusted
             ),
             charts.themed(
                 partial(charts.coverage_figure, trusted),
