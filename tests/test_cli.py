@@ -175,6 +175,10 @@ def test_compare_evaluate_and_predict(done, tmp_path):
     found = json.loads(call("compare", runs / "a", runs / "b", "--json", cwd=folder).stdout)
     assert [pair["seed"] for pair in found["pairs"]] == [0, 1]
     assert found["verdict"] == "not resolved"
+    assert found["margin"] == 0.002
+    wide = call("compare", runs / "a", runs / "b", "--margin", 3, "--json", cwd=folder)
+    assert json.loads(wide.stdout)["margin"] == 0.03
+    assert "What would resolve it: " in process.stdout
 
     model = runs / "b" / "seed-0" / "model.safetensors"
     shown = call("evaluate", model, "small.npz", cwd=folder)

@@ -266,6 +266,9 @@ def evaluate(
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A model's folder in a study's.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one's.")],
+    margin: Annotated[
+        float, typer.Option(help="Points of accuracy within which a difference counts as none.")
+    ] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two models over the seeds that both have."""
@@ -292,7 +295,7 @@ def compare(
             f"{b.resolve().parent.name}/{name_b}",
         )
     assert labels is not None  # noqa: S101 - the loop ran twice
-    result = inkproof.compare(name_a, runs[0], name_b, runs[1], labels)
+    result = inkproof.compare(name_a, runs[0], name_b, runs[1], labels, margin=margin / 100)
     if as_json:
         _print_json(result)
         return

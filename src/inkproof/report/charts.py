@@ -169,8 +169,8 @@ def coverage_figure(
     )
 
 
-def robustness_figure(material: Material, theme: Theme) -> Figure | None:
-    """Draw accuracy against the strength of each change; None if no model was asked."""
+def robustness_figure(material: Material, theme: Theme) -> Figure:
+    """Draw accuracy against the strength of each change; some model must have been asked."""
     models = material.result.models
     names = _distinct([model.name for model in models])
     asked = {
@@ -178,8 +178,6 @@ def robustness_figure(material: Material, theme: Theme) -> Figure | None:
         for name, model in zip(names, models, strict=True)
         if model.robustness is not None
     }
-    if not asked:
-        return None
     return figures.small_multiples(
         {curve.name: (curve.unit, curve.strengths) for curve in next(iter(asked.values())).curves},
         {

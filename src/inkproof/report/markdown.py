@@ -281,10 +281,13 @@ def _trust_pictures(material: Material, album: _Album) -> dict[str, Any] | None:
 
 
 def _robustness_picture(material: Material, album: _Album) -> Raw | None:
-    figure = charts.robustness_figure(material, "light")
-    if figure is None:
+    if all(model.robustness is None for model in material.result.models):
         return None
-    return album.draw("changed-images", "Accuracy by the strength of each change", figure)
+    return album.draw(
+        "changed-images",
+        "Accuracy by the strength of each change",
+        charts.robustness_figure(material, "light"),
+    )
 
 
 def _draw_named(album: _Album, place: str, kind: str, alt: str, figure: Figure) -> Raw:

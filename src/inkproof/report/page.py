@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from inkproof import figures
 from inkproof.report import charts
@@ -194,18 +193,13 @@ def _trust(material: Material) -> dict[str, Any] | None:
 
 
 def _robustness(material: Material) -> dict[str, Any] | None:
-    if charts.robustness_figure(material, "light") is None:
+    asked = [model for model in material.result.models if model.robustness is not None]
+    if not asked:
         return None
-
-    def draw(theme: figures.Theme) -> Figure:
-        figure = charts.robustness_figure(material, theme)
-        assert figure is not None  # noqa: S101 - asked above
-        return figure
-
     return {
-        "models": [model for model in material.result.models if model.robustness is not None],
+        "models": asked,
         "chart": charts.themed(
-            draw,
+            partial(charts.robustness_figure, material),
             "Accuracy against the strength of each change of the images, a panel a change. The"
             " tables have the numbers.",
         ),
