@@ -207,8 +207,9 @@ std::vector<Recipe> recipes() {
     };
 }
 
-enum class Extra { none, smoothing, weights, mixing };
-constexpr Extra EXTRAS[] = {Extra::none, Extra::smoothing, Extra::weights, Extra::mixing};
+enum class Extra { none, smoothing, weights, mixing, augmentation };
+constexpr Extra EXTRAS[] = {Extra::none, Extra::smoothing, Extra::weights, Extra::mixing,
+                            Extra::augmentation};
 
 struct Plan {
     const Case& network;
@@ -217,6 +218,18 @@ struct Plan {
     const Rows& rows;
     std::vector<int> batch_sizes;  // of one pass after the other
 };
+
+// All that an augmentation can do; networks of dense layers see a column of pixels.
+Augmenter augmenter_of(const Case& network) {
+    AugmentSpec spec;
+    spec.shift_x = 2.5f, spec.shift_y = 1.5f, spec.rotation = 20, spec.scale = 0.2f, spec.shear = 0.1f;
+    spec.elastic_alpha = 0.7f, spec.elastic_grid = 3, spec.cutout = 0.4f, spec.probability = 0.9f;
+    for (const OpSpec& op : network.specs)
+        if (op.kind == "convolution" &&
+            op.integers[0] * op.integers[1] * op.integers[2] == network.features)
+            return Augmenter(spec, op.integers[0], op.integers[1], op.integers[2]);
+    return Augmenter(spec, network.features, 1, 1);
+}
 
 // Everything that one network comes to: weights, averages, gradients, probabilities, losses.
 std::vector<float> results(const Plan& plan, int threads, const std::string& what) {
@@ -231,6 +244,7 @@ std::vector<float> results(const Plan& plan, int threads, const std::string& wha
             value = p->rows > 1 ? draws.between(-limit, limit) : draws.between(0.1f, 0.9f);
         p->put(p->values, values.data());
     }
+    const Augmenter augmenter = augmenter_of(plan.network);
     const Data data = plan.rows.data(false);
     const std::vector<std::int64_t> order = plan.rows.order();
     const std::int64_t count = plan.rows.count;
@@ -239,6 +253,7 @@ std::vector<float> results(const Plan& plan, int threads, const std::string& wha
     options.seed = 11;
     if (plan.extra == Extra::smoothing) options.label_smoothing = 0.1f;
     if (plan.extra == Extra::weights) options.row_weights = plan.rows.weights.data();
+    if (plan.extra == Extra::augmentation) options.augmenter = &augmenter;
     for (const int batch_size : plan.batch_sizes) {
         const auto steps = static_cast<std::size_t>((count + batch_size - 1) / batch_size);
         std::vector<float> rates(steps, plan.recipe.rate), mixing;
@@ -299,7 +314,7 @@ void graphs(bool is_quick) {
             if (is_quick && now % 3 != 0) continue;
             const Rows rows(is_quick ? 70 : 205, network.features, KINDS[now / 2 % 4]);
             const std::vector<std::vector<int>> sizes = {{31, 100}, {33, 205, 1}, {100, 31}};
-            check({network, recipe, EXTRAS[now % 4], rows, sizes[now % (is_quick ? 1 : 3)]});
+            check({network, recipe, EXTRAS[now % 5], rows, sizes[now % (is_quick ? 1 : 3)]});
         }
     // Batches that go through in parts, and parts that are no whole blocks.
     for (const Case& network : networks) {
@@ -307,7 +322,7 @@ void graphs(bool is_quick) {
         const Rows rows(609, network.features, KINDS[now % 4]);
         check({network, all[(now * 3) % all.size()], EXTRAS[now % 3], rows, {600}});
         if (is_quick) continue;
-        check({network, all[(now * 3 + 1) % all.size()], EXTRAS[now % 4], rows, {33, 600, 31}});
+        check({network, all[(now * 3 + 1) % all.size()], EXTRAS[now % 5], rows, {33, 600, 31}});
     }
 }
 

@@ -125,7 +125,9 @@ public:
           rows_(window.kernel_height * window.kernel_width * window.channels),
           panels_((filters + PANEL - 1) / PANEL), positions_(window.out_height * window.out_width),
           parts_(std::max(1, LEAST_TASKS / panels_)), kernel_(rows_, filters, true),
-          bias_(1, filters, has_bias) {}
+          bias_(1, filters, has_bias) {
+        kernel_.is_kernel = true;
+    }
 
     void reserve(int, int members, bool training) override {
         if (static_cast<int>(scratch_.size()) < members)

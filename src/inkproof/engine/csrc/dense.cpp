@@ -16,6 +16,7 @@ public:
           kernel_(in.features, out.features, true), bias_(1, out.features, has_bias),
           rows_(static_cast<std::size_t>(in.features)),
           units_(static_cast<std::size_t>(out.features)) {
+        kernel_.is_kernel = true;
         for (int k = 0; k < in.features; ++k)
             rows_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(k * PANEL);
         for (int u = 0; u < out.features; ++u) {

@@ -31,7 +31,7 @@ Graph::Graph(const std::vector<OpSpec>& specs, int features, int threads)
         for (Parameter* p : op->parameters()) {
             parameters_.push_back(p);
             learns = learns || p->trainable;
-            if (p->trainable && p->rows > 1) kernels.push_back(p);
+            if (p->is_kernel) kernels.push_back(p);
         }
     }
     // The output layer's kernel is no hidden layer's.

@@ -23,6 +23,7 @@ struct Parameter {
 
     const int rows, columns;
     const bool trainable;
+    bool is_kernel = false;   // of a layer that has inputs and outputs
     bool orthogonal = false;  // a hidden layer's kernel, which Muon moves its own way
     std::size_t panel_stride;
     Buffer<float> values, gradients;
