@@ -65,7 +65,7 @@ def write_study(folder, *, epochs=2, batch_size=16, classes=3, layer="Dense", na
     return path
 
 
-def call(*arguments, cwd, timeout=60, **more):
+def call(*arguments, cwd, timeout=180, **more):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("INKPROOF_")}
     environment |= more.pop("env", {})
     return subprocess.run(

@@ -430,7 +430,7 @@ def test_thousands_of_mistakes_are_cut_fairly_and_said_to_be(tmp_path: Path):
     assert left in text_of(reader.by_id("left-out"))
     _, places, _ = tiles_of(reader)
     assert len(places) * 28 * 28 <= BUDGET
-    assert len(html) < 3_300_000  # of noise, which no PNG makes smaller
+    assert len(html) < 4_000_000  # of noise, which no PNG makes smaller, and of figures
 
 
 def test_large_colour_images_stay_within_the_budget(tmp_path: Path):

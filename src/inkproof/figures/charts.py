@@ -29,6 +29,7 @@ from inkproof.figures.style import (
 __all__ = [
     "MOST_BARS",
     "Interval",
+    "LegendPlace",
     "bars_of_probabilities",
     "class_counts",
     "curves",
@@ -42,6 +43,8 @@ __all__ = [
 Interval = tuple[float, float | None, float | None]
 """A value and its interval's ends, or None where there is none."""
 Measure = Literal["loss", "accuracy"]
+LegendPlace = Literal["outside upper left", "upper left"]
+"""The first where matplotlib lays out the panels, the second where there is room by itself."""
 
 MOST_BARS: Final = 12
 """Of more classes than these, only so many of the likeliest have a bar."""
@@ -446,13 +449,18 @@ def panel(
 
 
 def legend_above(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, colours: ThemeColours
+    figure: Figure,
+    handles: Sequence[Any],
+    labels: Sequence[str],
+    *,
+    colours: ThemeColours,
+    place: LegendPlace = "outside upper left",
 ) -> None:
     """Put a legend above a figure's panels."""
     figure.legend(
         handles,
         labels,
-        loc="outside upper left",
+        loc=place,
         ncols=len(handles),
         frameon=False,
         labelcolor=colours.ink,

@@ -15,8 +15,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from inkproof.errors import DataError
-from inkproof.figures.charts import Interval, legend_above, panel
+from inkproof.figures.charts import Interval, LegendPlace, legend_above, panel
 from inkproof.figures.style import (
+    Drawing,
     Theme,
     ThemeColours,
     axes_styled,
@@ -223,8 +224,19 @@ def small_multiples(
                 )
     colours = colours_of(theme)
     down = math.ceil(len(curves) / _ACROSS)
-    figure = new_figure(9.0, 2.35 * down + 0.3, colours)
-    panels = figure.subplots(down, _ACROSS, squeeze=False, sharey=True).ravel().tolist()
+    # Places are worked out here: matplotlib's own layout takes a second for so many panels.
+    width, height = 9.0, 2.35 * down + 0.4
+    figure = Drawing(figsize=(width, height), facecolor=colours.paper)
+    grid = {
+        "left": 0.6 / width,
+        "right": 1 - 0.15 / width,
+        "top": 1 - 0.65 / height,
+        "bottom": 0.55 / height,
+        "hspace": 0.55,
+        "wspace": 0.07,
+    }
+    table = figure.subplots(down, _ACROSS, squeeze=False, sharey=True, gridspec_kw=grid)
+    panels = table.ravel().tolist()
     for axes, (name, (unit, strengths)) in zip(panels, curves.items(), strict=False):
         axes_styled(axes, colours)
         _lines(axes, strengths, {model: rows[name] for model, rows in accuracies.items()}, colours)
@@ -236,7 +248,7 @@ def small_multiples(
         axes.axis("off")
     for axes in panels[::_ACROSS]:
         axes.set_ylabel("Right, %")
-    _legend_of(figure, accuracies, colours)
+    _legend_of(figure, accuracies, colours, place="upper left")
     return figure
 
 
@@ -273,11 +285,16 @@ def _lines(
 
 
 def _legend_of(
-    figure: Figure, models: Mapping[str, object], colours: ThemeColours, *, marks: bool = True
+    figure: Figure,
+    models: Mapping[str, object],
+    colours: ThemeColours,
+    *,
+    marks: bool = True,
+    place: LegendPlace = "outside upper left",
 ) -> None:
     handles: list[Line2D | Patch] = []
-    for place in range(len(models)):
-        colour, style, mark = _look(place, colours)
+    for number in range(len(models)):
+        colour, style, mark = _look(number, colours)
         handles.append(
             Line2D(
                 [], [], color=colour, linestyle=style, marker=mark if marks else "", markersize=4
@@ -285,7 +302,7 @@ def _legend_of(
         )
     handles.append(Patch(color=colours.muted, alpha=0.25, linewidth=0))
     names = [shortened(model, _NAME_CHARACTERS) for model in models]
-    legend_above(figure, handles, [*names, "interval"], colours=colours)
+    legend_above(figure, handles, [*names, "interval"], colours=colours, place=place)
 
 
 def _look(place: int, colours: ThemeColours) -> tuple[str, _Style, str]:
