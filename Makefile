@@ -18,7 +18,7 @@ run: $(VENV)/run.stamp
 	$(BIN)/inkproof run
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: lint test
 

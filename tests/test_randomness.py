@@ -94,6 +94,7 @@ def test_uses_have_numbers_of_their_own_for_ever():
         "INITIAL_WEIGHTS": 2,
         "BATCH_ORDER": 3,
         "RESAMPLING": 4,
+        "MIXUP": 5,
     }
 
 
