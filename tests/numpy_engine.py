@@ -22,6 +22,7 @@ ISA = "numpy"
 class PassTotals:
     def __init__(self, loss, accuracy, steps, bad_step=None):
         self.loss, self.accuracy, self.steps, self.bad_step = loss, accuracy, steps, bad_step
+        self.last_loss = None
 
 
 class Network:

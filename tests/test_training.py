@@ -623,17 +623,18 @@ def diverging(rate, **changes):
 def test_divergence_names_the_step_and_leaves_the_last_good_weights(tmp_path: Path):
     checkpoint = tmp_path / "checkpoint.safetensors"
     message = (
-        r"^the loss is no longer finite in epoch {}, step {} at the learning rate {}; "
+        r"^the loss is no longer finite in epoch {}, step {} at the learning rate {}{}; "
         r"try a smaller training\.optimizer\.learning_rate$"
     )
+    last = r", where the last finite one was \d\S*"
     network = model()
-    with pytest.raises(TrainingError, match=message.format(1, r"[2-5]", r"1e\+30")):
+    with pytest.raises(TrainingError, match=message.format(1, r"[2-5]", r"1e\+30", last)):
         train(network, TRAIN, VALIDATION, diverging(1e30), checkpoint=checkpoint)
     assert network.weights()[0].tobytes() == model().weights()[0].tobytes()
     assert not checkpoint.exists()
     # One step an epoch: the weights of the first are huge, but numbers; the second cannot go on.
     one_step = diverging(1e18, batch_size=75)
-    with pytest.raises(TrainingError, match=message.format(2, 1, r"1e\+18")):
+    with pytest.raises(TrainingError, match=message.format(2, 1, r"1e\+18", "")):
         train(network, TRAIN, config=one_step, checkpoint=checkpoint)
     good = model()
     train(good, TRAIN, config=diverging(1e18, batch_size=75, epochs=1))

@@ -113,7 +113,7 @@ class Fit:
         weights = self._network.weights()
         kept = self.kept_weights() if self._config.optimizer.use_ema else weights
         if not all(np.isfinite(array).all() for array in [*weights, *kept]):
-            raise _diverged(number, None, rate)
+            raise _diverged(number, None, rate, None)
         return weights, kept
 
     def rate(self, number: int, constant: float) -> Rate:
@@ -148,7 +148,7 @@ class Fit:
             **self._extras,
         )
         if totals.bad_step is not None or not math.isfinite(totals.loss):
-            raise _diverged(number, totals.bad_step, rate)
+            raise _diverged(number, totals.bad_step, rate, totals.last_loss)
         return totals
 
     def validate(
@@ -162,7 +162,7 @@ class Fit:
         """
         result = self._network.evaluate(*data, poll=poll)
         if not math.isfinite(result.loss):
-            raise _diverged(number, None, rate)
+            raise _diverged(number, None, rate, None)
         return result
 
     def _order(self, number: int) -> npt.NDArray[np.int64]:
@@ -171,12 +171,13 @@ class Fit:
         return permutation(self._rows, Use.BATCH_ORDER, seed=self._config.seed, index=number)
 
 
-def _diverged(number: int, step: int | None, rate: Rate) -> TrainingError:
-    """Say where a training went wrong, and at which learning rate."""
+def _diverged(number: int, step: int | None, rate: Rate, last_loss: float | None) -> TrainingError:
+    """Say where a training went wrong, at which learning rate, and what the loss was before."""
     where = f"epoch {number}" + ("" if step is None else f", step {step + 1}")
     if not isinstance(rate, float):
         rate = shortest(rate[-1 if step is None else step])
+    before = "" if last_loss is None else f", where the last finite one was {last_loss:.4g}"
     return TrainingError(
-        f"the loss is no longer finite in {where} at the learning rate {rate:g}; "
+        f"the loss is no longer finite in {where} at the learning rate {rate:g}{before}; "
         "try a smaller training.optimizer.learning_rate"
     )

@@ -49,13 +49,15 @@ class PassTotals:
     accuracy : the share of rows whose likeliest class was the label
     steps : updates made
     bad_step : the first step, from 0, whose loss was not finite, or None
+    last_loss : the mean loss of the last batch for which it was finite, or None
     """
 
-    def __init__(self, totals: tuple[float, int, int, int], rows: int) -> None:
-        loss, correct, self.steps, bad_step = totals
+    def __init__(self, totals: tuple[float, int, int, int, float], rows: int) -> None:
+        loss, correct, self.steps, bad_step, last_loss = totals
         self.loss = loss / rows
         self.accuracy = correct / rows
         self.bad_step = None if bad_step < 0 else bad_step
+        self.last_loss = None if last_loss < 0 else last_loss
 
 
 class Prepared:

@@ -308,6 +308,8 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
                 if (!std::isfinite(loss)) {
                     totals.bad_step = totals.steps;
                     stop = true;
+                } else {
+                    totals.last_loss = loss / step.lanes;
                 }
                 const auto now = std::chrono::steady_clock::now();
                 if (poll && now - asked > std::chrono::milliseconds(50)) {

@@ -143,7 +143,8 @@ PassOptions pass_of(const nb::dict& given) {
 }
 
 nb::tuple as_tuple(const Totals& totals) {
-    return nb::make_tuple(totals.loss, totals.correct, totals.steps, totals.bad_step);
+    return nb::make_tuple(totals.loss, totals.correct, totals.steps, totals.bad_step,
+                          totals.last_loss);
 }
 
 void bind_graph(nb::module_& m) {

@@ -609,6 +609,8 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 if (!std::isfinite(loss)) {
                     totals.bad_step = totals.steps;
                     stop = true;
+                } else {
+                    totals.last_loss = loss / batch.lanes;
                 }
                 const auto now = std::chrono::steady_clock::now();
                 if (poll && now - asked > std::chrono::milliseconds(50)) {

@@ -64,6 +64,7 @@ struct Totals {
     std::int64_t correct = 0;
     std::int64_t steps = 0;      // done
     std::int64_t bad_step = -1;  // the first whose loss was not finite
+    double last_loss = -1;       // the mean of the last batch, or part of one, that was finite
     bool stopped = false;        // by poll
 };
 
