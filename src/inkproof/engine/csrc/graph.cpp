@@ -1,8 +1,6 @@
 #include "graph.hpp"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <stdexcept>
 
 #include "softmax.hpp"
@@ -259,7 +257,7 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
     const std::int64_t batch_size = std::min(options.batch_size, count);
     const std::int64_t chunk = chunk_of(batch_size, options.mixing != nullptr);
     reserve(static_cast<int>(chunk), true);
-    optimizer_.reserve(parameters_, threads());
+    optimizer_.reserve(parameters_);
     if (options.augmenter)
         for (Scratch& scratch : scratch_)
             if (scratch.augmented.size() < options.augmenter->scratch_floats())
@@ -267,7 +265,7 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
     const bool by_pieces = descends && chunk == batch_size && optimizer_.works_by_pieces();
     Totals totals;
     bool stop = false;
-    auto asked = std::chrono::steady_clock::now();
+    Pulse pulse(poll);
 
     team_.run([&](int member) {
         const Worker worker(team_, member);
@@ -299,23 +297,8 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
                     options.label_smoothing, mixing, options.row_weights},
                    worker);
             if (member == 0) {
-                double loss = 0;
-                for (int i = 0; i < step.lanes; ++i) {
-                    loss += losses_[static_cast<std::size_t>(i)];
-                    totals.correct += hits_[static_cast<std::size_t>(i)];
-                }
-                totals.loss += loss;
-                if (!std::isfinite(loss)) {
-                    totals.bad_step = totals.steps;
-                    stop = true;
-                } else {
-                    totals.last_loss = loss / step.lanes;
-                }
-                const auto now = std::chrono::steady_clock::now();
-                if (poll && now - asked > std::chrono::milliseconds(50)) {
-                    asked = now;
-                    if (poll(first)) stop = totals.stopped = true;
-                }
+                if (!totals.add(losses_, hits_, step.lanes)) stop = true;
+                if (pulse.stops(first)) stop = totals.stopped = true;
                 totals.steps += next == batch_end;
             }
             for (std::size_t i = ops_.size(); i-- > 0;)
@@ -378,7 +361,7 @@ Totals Graph::infer(const Data& data, const std::int64_t* labels, float* probabi
     if (averaged) exchange_averages();
     Totals totals;
     bool stop = false;
-    auto asked = std::chrono::steady_clock::now();
+    Pulse pulse(poll);
     team_.run([&](int member) {
         const Worker worker(team_, member);
         for (std::int64_t first = 0; first < count && !stop; first += chunk) {
@@ -393,11 +376,7 @@ Totals Graph::infer(const Data& data, const std::int64_t* labels, float* probabi
                     totals.loss += static_cast<double>(losses_[static_cast<std::size_t>(i)]);
                     totals.correct += hits_[static_cast<std::size_t>(i)];
                 }
-                const auto now = std::chrono::steady_clock::now();
-                if (poll && now - asked > std::chrono::milliseconds(50)) {
-                    asked = now;
-                    if (poll(first)) stop = totals.stopped = true;
-                }
+                if (pulse.stops(first)) stop = totals.stopped = true;
             }
             worker.barrier();
         }

@@ -1,7 +1,6 @@
 #include "network.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "softmax.hpp"
@@ -545,7 +544,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
     const int last = static_cast<int>(layers_.size()) - 1;
     Totals totals;
     bool stop = false;
-    auto asked = std::chrono::steady_clock::now();
+    Pulse pulse(poll);
 
     team_.run([&](int member) {
         Scratch& scratch = scratch_[static_cast<std::size_t>(member)];
@@ -600,23 +599,8 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             if (next < count) fetch(batches_[turn ^ 1], next);
             team_.barrier();
             if (member == 0) {
-                double loss = 0;
-                for (int i = 0; i < batch.lanes; ++i) {
-                    loss += losses_[static_cast<std::size_t>(i)];
-                    totals.correct += hits_[static_cast<std::size_t>(i)];
-                }
-                totals.loss += loss;
-                if (!std::isfinite(loss)) {
-                    totals.bad_step = totals.steps;
-                    stop = true;
-                } else {
-                    totals.last_loss = loss / batch.lanes;
-                }
-                const auto now = std::chrono::steady_clock::now();
-                if (poll && now - asked > std::chrono::milliseconds(50)) {
-                    asked = now;
-                    if (poll(first)) stop = totals.stopped = true;
-                }
+                if (!totals.add(losses_, hits_, batch.lanes)) stop = true;
+                if (pulse.stops(first)) stop = totals.stopped = true;
                 totals.steps += next == batch_end(first);
             }
             for (int i = last; i >= 1; --i) {
@@ -706,7 +690,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
     std::atomic<bool> stop{false};
     team_.run([&](int member) {
         Batch& batch = inference_[static_cast<std::size_t>(member)];
-        auto asked = std::chrono::steady_clock::now();
+        Pulse pulse(poll);
         for (;;) {
             const std::int64_t first = next.fetch_add(lanes);
             if (first >= count || stop) return;
@@ -719,11 +703,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
                         all_vectors(batch), scratch_[static_cast<std::size_t>(member)]);
             }
             softmax(batch, labels, first, probabilities, losses.get(), hits.get());
-            const auto now = std::chrono::steady_clock::now();
-            if (member == 0 && poll && now - asked > std::chrono::milliseconds(50)) {
-                asked = now;
-                if (poll(first)) stop = true;
-            }
+            if (member == 0 && pulse.stops(first)) stop = true;
         }
     });
     Totals totals;

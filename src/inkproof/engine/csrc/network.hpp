@@ -1,6 +1,8 @@
 // A stack of dense layers: its weights, and how a team of threads trains it and runs it.
 #pragma once
 
+#include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -66,6 +68,39 @@ struct Totals {
     std::int64_t bad_step = -1;  // the first whose loss was not finite
     double last_loss = -1;       // the mean of the last batch, or part of one, that was finite
     bool stopped = false;        // by poll
+
+    // Takes in a batch, or part of one; says whether its loss is finite.
+    bool add(const Buffer<float>& losses, const Buffer<std::int32_t>& hits, int lanes) {
+        double sum = 0;
+        for (int i = 0; i < lanes; ++i) {
+            sum += losses[static_cast<std::size_t>(i)];
+            correct += hits[static_cast<std::size_t>(i)];
+        }
+        loss += sum;
+        const bool is_finite = std::isfinite(sum);
+        if (is_finite)
+            last_loss = sum / lanes;
+        else
+            bad_step = steps;
+        return is_finite;
+    }
+};
+
+// Asks every 50 ms whether the work shall stop.
+class Pulse {
+public:
+    explicit Pulse(const std::function<bool(std::int64_t)>& poll) : poll_(poll) {}
+
+    bool stops(std::int64_t done) {
+        const auto now = std::chrono::steady_clock::now();
+        if (!poll_ || now - asked_ <= std::chrono::milliseconds(50)) return false;
+        asked_ = now;
+        return poll_(done);
+    }
+
+private:
+    const std::function<bool(std::int64_t)>& poll_;
+    std::chrono::steady_clock::time_point asked_ = std::chrono::steady_clock::now();
 };
 
 class Network {

@@ -39,8 +39,7 @@ void Parameter::take(const Buffer<float>& from, float* into) const {
                 from[c / PANEL * panel_stride + static_cast<std::size_t>(r * PANEL + c % PANEL)];
 }
 
-void Optimizer::reserve(const std::vector<Parameter*>& parameters, int members) {
-    (void)members;
+void Optimizer::reserve(const std::vector<Parameter*>& parameters) {
     parameters_ = parameters;
     pieces_.clear();
     std::size_t largest = 0, longest = 0, shortest = 0;

@@ -55,7 +55,7 @@ public:
     const OptimizerOptions& options() const { return options_; }
 
     // Memory for what the rule remembers.
-    void reserve(const std::vector<Parameter*>& parameters, int members);
+    void reserve(const std::vector<Parameter*>& parameters);
     // What the next step needs: its rate, and its number from 1.
     void begin_step(float rate, std::int64_t number);
 
