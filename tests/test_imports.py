@@ -78,7 +78,7 @@ MAY_IMPORT = {
         "study_file",
         "training",
     },
-    "study_file": {"layers", "model", "published", "training"},
+    "study_file": {"comparison", "layers", "model", "published", "training"},
     "summary": set(),
     "training": {
         "checkpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import hashlib
 import io
@@ -452,6 +453,23 @@ def test_runs_without_probabilities_are_shown_without_them(tmp_path: Path):
 
 
 # Files
+
+
+def test_it_says_what_ended_a_run_early(tmp_path: Path):
+    one = study("two classes")
+    model, *others = one.result.models
+    run = model.runs[0].model_copy(update={"stopped_by": "early_stopping", "best_epoch": 2})
+    runs = [run, *model.runs[1:]]
+    changed = model.model_copy(update={"runs": runs})
+    result = one.result.model_copy(update={"models": [changed, *others]})
+    paths = write(dataclasses.replace(one, result=result), tmp_path, "html", "markdown")
+    epochs = len(run.epoch_seconds)
+    sentence = f"Seed {run.seed}: stopped early after epoch {epochs}, weights of epoch 2."
+    for path in paths:
+        if path.suffix in {".html", ".md"}:
+            assert path.read_text().count(sentence) == 1
+    plain = write(one, tmp_path / "plain")
+    assert "stopped early" not in plain[0].read_text()
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path: Path):

@@ -18,6 +18,7 @@ import pytest
 
 from inkproof import published
 from inkproof.augmentation import Augmentation
+from inkproof.comparison import MARGIN
 from inkproof.errors import (
     ConfigurationError,
     DataError,
@@ -125,6 +126,15 @@ def test_the_built_in_study_is_the_exercise():
         [512, 512, 512, 10],
     ]
     assert study.data.hold_out == 0.1
+
+
+def test_the_margin_of_a_file_is_that_of_the_comparison(data, tmp_path):
+    assert small(data).margin == MARGIN
+    wide = small(data, comparison={"margin_points": 90})
+    result = run_study(wide, tmp_path / "wide")
+    again = run_study(dataclasses.replace(wide, margin=0.01), tmp_path / "wide")
+    assert [r.comparisons[0].margin for r in (result, again)] == [0.9, 0.01]
+    assert again.models == result.models  # no run is done anew for another margin
 
 
 def test_the_copy_for_users_is_the_built_in_one():
@@ -273,6 +283,11 @@ def put(*path_and_value):
         ),
         (put("data", "hold_out", 1.5), "data.hold_out must be a share between 0 and 1, got 1.5"),
         (put("data", "sourc", "x"), "data: unknown key 'sourc'"),
+        (
+            put("comparison", {"margin_points": 0}),
+            "comparison.margin_points must be points of accuracy between 0 and 100, got 0",
+        ),
+        (put("comparison", {"margin": 1}), "comparison: unknown key 'margin'"),
         (
             put("models", 0, "layers", 0, "type", "Dnese"),
             "models[0].layers[0].type: unknown layer 'Dnese'",

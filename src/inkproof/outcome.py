@@ -97,7 +97,7 @@ def robust(name: str, runs: Mapping[int, Extras | None]) -> RobustnessResult | N
 
 
 def compared(
-    models: Mapping[str, Runs], labels: npt.ArrayLike
+    models: Mapping[str, Runs], labels: npt.ArrayLike, *, margin: float
 ) -> tuple[list[ComparisonResult], RankingResult | None]:
     """Compare every two models; more than two are ranked.
 
@@ -105,14 +105,15 @@ def compared(
     ----------
     models : name -> seed -> probabilities of the test images, float32 (n, k)
     labels : the true classes, (n,)
+    margin : a difference in accuracy within it counts as none, a share
     """
     names = list(models)
     if len(names) < 2:
         return [], None
     if len(names) == 2:
         a, b = names
-        return [_record(compare(a, models[a], b, models[b], labels))], None
-    ranking = rank(models, labels)
+        return [_record(compare(a, models[a], b, models[b], labels, margin=margin))], None
+    ranking = rank(models, labels, margin=margin)
     return [_record(one) for one in ranking.comparisons], RankingResult(
         ranks=dict(ranking.ranks),
         least_pairs=ranking.least_pairs,

@@ -20,6 +20,7 @@ from inkproof.study import (
     StudyFinished,
     StudyStarted,
 )
+from inkproof.wording import ending
 
 if TYPE_CHECKING:
     from inkproof.study import RunKey
@@ -248,18 +249,8 @@ class StudyProgress:
 
 
 def _ending(event: RunFinished) -> str:
-    """Say how a training ended that did not simply go through all its epochs."""
-    parts = []
-    if event.stopped_by is not None:
-        how = {
-            "callback": "stopped by a callback",
-            "early_stopping": "stopped early",
-            "time_budget": "out of time",
-        }[event.stopped_by]
-        parts.append(f"{how} after epoch {event.epochs}")
-    if event.best_epoch not in (None, event.epochs):
-        parts.append(f"weights of epoch {event.best_epoch}")
-    return f" ({', '.join(parts)})" if parts else ""
+    text = ending(event.stopped_by, event.epochs, event.best_epoch)
+    return f" ({text})" if text else ""
 
 
 def _name(run: RunKey) -> str:

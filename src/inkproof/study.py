@@ -622,6 +622,7 @@ def _result(
             for name, runs in by_model.items()
         },
         dataset.test.labels,
+        margin=study.margin,
     )
     return StudyResult(
         study=study.content(),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inkproof import published
+from inkproof.comparison import MARGIN
 from inkproof.errors import ConfigurationError, InkproofError, StorageError, UnknownNameError
 from inkproof.layers import Layer, layer_from_config
 from inkproof.training import TrainingConfig
@@ -64,6 +65,7 @@ class Study:
     title, description : for the report
     seeds : different whole numbers, 0 to 2**63 - 1
     data, training, models : see there; the models' names differ
+    margin : a difference in accuracy within it counts as none worth having, a share
     origin : the file it came from, for messages
     """
 
@@ -74,6 +76,7 @@ class Study:
     data: StudyData = field(default_factory=StudyData)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     models: tuple[StudyModel, ...] = ()
+    margin: float = MARGIN
     origin: str = "study"
 
     @classmethod
@@ -119,7 +122,9 @@ class Study:
     def from_content(cls, content: Mapping[str, Any], *, origin: str = "study") -> Study:
         """Make a study of a file's content; see :meth:`from_file`."""
         table = _Table(content, origin, "")
-        table.only("data", "description", "models", "name", "seeds", "title", "training")
+        table.only(
+            "comparison", "data", "description", "models", "name", "seeds", "title", "training"
+        )
         name = table.name("name", "study")
         try:
             training = TrainingConfig.from_config(table.table("training").values)
@@ -137,6 +142,7 @@ class Study:
             data=_data(table.table("data")),
             training=training,
             models=_models(content.get("models"), origin),
+            margin=_margin(table.table("comparison")),
             origin=origin,
         )
 
@@ -170,6 +176,7 @@ class Study:
             "seeds": list(self.seeds),
             "data": {"source": self.data.source, "hold_out": self.data.hold_out},
             "training": training,
+            "comparison": {"margin_points": round(100 * self.margin, 9)},
             "models": [
                 {
                     "name": model.name,
@@ -211,6 +218,19 @@ class _Table:
             raise ConfigurationError(f"{self.where(key)} must be text, got {_short(value)}")
         return value
 
+    def number(self, key: str, default: float, what: str, *, below: float) -> float:
+        value = self.values.get(key, default)
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not math.isfinite(value)
+            or not 0 < value < below
+        ):
+            raise ConfigurationError(
+                f"{self.where(key)} must be {what} between 0 and {below:g}, got {_short(value)}"
+            )
+        return float(value)
+
     def name(self, key: str, what: str) -> str:
         value = self.values.get(key)
         if not isinstance(value, str) or not _NAME.fullmatch(value):
@@ -242,17 +262,13 @@ def _seeds(value: object, where: str) -> tuple[int, ...]:
 
 def _data(table: _Table) -> StudyData:
     table.only("hold_out", "source")
-    share = table.values.get("hold_out", 0.1)
-    if (
-        not isinstance(share, int | float)
-        or isinstance(share, bool)
-        or not math.isfinite(share)
-        or not 0 < share < 1
-    ):
-        raise ConfigurationError(
-            f"{table.where('hold_out')} must be a share between 0 and 1, got {_short(share)}"
-        )
-    return StudyData(source=table.text("source", "mnist"), hold_out=float(share))
+    share = table.number("hold_out", 0.1, "a share", below=1)
+    return StudyData(source=table.text("source", "mnist"), hold_out=share)
+
+
+def _margin(table: _Table) -> float:
+    table.only("margin_points")
+    return table.number("margin_points", 100 * MARGIN, "points of accuracy", below=100) / 100
 
 
 def _models(values: object, origin: str) -> tuple[StudyModel, ...]:

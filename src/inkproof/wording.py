@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["counted", "fixed", "nats", "percent", "points", "seeds_listed"]
+__all__ = ["counted", "ending", "fixed", "nats", "percent", "points", "seeds_listed"]
 
 _WORDS: Final = (
     *("no", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
 _MOST_DECIMALS: Final = 8
+_ENDINGS: Final = {
+    "callback": "stopped by a callback",
+    "early_stopping": "stopped early",
+    "time_budget": "out of time",
+}
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -57,3 +62,16 @@ def seeds_listed(seeds: list[int], *, most: int = 8) -> str:
     if len(shown) == 1:
         return f"seed {shown[0]}"
     return f"seeds {', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def ending(stopped_by: str | None, epochs: int, best_epoch: int | None) -> str:
+    """Say how a training ended that did not simply go through all its epochs.
+
+    ``stopped early after epoch 12, weights of epoch 9``; nothing where there is nothing to say.
+    """
+    parts = []
+    if stopped_by is not None:
+        parts.append(f"{_ENDINGS[stopped_by]} after epoch {epochs}")
+    if best_epoch not in (None, epochs):
+        parts.append(f"weights of epoch {best_epoch}")
+    return ", ".join(parts)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from inkproof.figures import share_text, shortened
 from inkproof.findings import Status
 from inkproof.statistics import Estimate
-from inkproof.wording import counted, fixed, nats, percent, points
+from inkproof.wording import counted, ending, fixed, nats, percent, points
 
 __all__ = [
     "FILTERS",
@@ -201,6 +201,7 @@ FILTERS: Final[dict[str, Any]] = {
     "decimals": lambda value: f"{value:.2f}",
     "plain": lambda value: f"{value:g}",
     "counted": counted,
+    "ending": lambda run: ending(run.stopped_by, len(run.epoch_seconds), run.best_epoch),
     "epoch_number": _epoch_number,
     "fixed": fixed,
     "interval": _interval,
