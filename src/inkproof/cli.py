@@ -436,6 +436,85 @@ def predict(
         _print_json(records)
 
 
+@app.command(epilog="Example: inkproof serve --port 8080 --runs runs")
+def serve(
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes any free one.")] = 8000,
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A folder of runs to choose models from; without it runs, if any."
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A model's file to begin with; without it the one in the package."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A further name of this machine; may be repeated."),
+    ] = None,
+    max_bytes: Annotated[int, typer.Option(help="Bytes of one request.")] = 10_000_000,
+    max_pixels: Annotated[int, typer.Option(help="Pixels of one picture.")] = 40_000_000,
+    max_requests: Annotated[
+        int, typer.Option(help="Requests worked on or waiting; more get a 503.")
+    ] = 64,
+    max_large: Annotated[
+        int, typer.Option(help="Pictures over a quarter megapixel worked on at once.")
+    ] = 2,
+    max_waiting_bytes: Annotated[
+        int, typer.Option(help="Bytes of all requests together that have come in or wait.")
+    ] = 100_000_000,
+    max_connections: Annotated[int, typer.Option(help="Open connections.")] = 500,
+    max_upload_seconds: Annotated[
+        float, typer.Option(help="Until a header, and then its body, has come in.")
+    ] = 20.0,
+    max_request_seconds: Annotated[
+        float, typer.Option(help="From a request's last byte to its answer.")
+    ] = 20.0,
+) -> None:
+    """Open a page to draw digits on, and a JSON API that reads pictures.
+
+    Ctrl-C stops it. The API is described at /docs.
+    """
+    from inkproof.serve import Limits, run_server
+    from inkproof.serve.names import is_local
+
+    limits = Limits(
+        body_bytes=max_bytes,
+        pixels=max_pixels,
+        concurrency=max_requests,
+        large=max_large,
+        waiting_bytes=max_waiting_bytes,
+        connections=max_connections,
+        upload_seconds=max_upload_seconds,
+        request_seconds=max_request_seconds,
+    )
+    if not is_local(host):
+        typer.echo(
+            f"inkproof: warning: {_safe(host)} is not this machine alone: whoever reaches it over "
+            "the network can use this server, without a password",
+            err=True,
+        )
+
+    def ready(address: str) -> None:
+        typer.echo(f"Inkproof reads digits at {address} (Ctrl-C stops it)")
+        sys.stdout.flush()
+
+    run_server(
+        host=host,
+        port=port,
+        runs=runs or (Path("runs") if Path("runs").is_dir() else None),
+        model=model,
+        limits=limits,
+        names=tuple(allow_host or ()),
+        on_ready=ready,
+    )
+    typer.echo("inkproof: stopped", err=True)
+
+
 @app.command(epilog="Example: inkproof report runs/notebook --format jekyll --out site")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
