@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkproof.serve import pages, schemas
 from inkproof.serve.guard import Guard
 from inkproof.serve.intake import Intake
-from inkproof.serve.lanes import Lane
+from inkproof.serve.lanes import InlineLane, Lane
 from inkproof.serve.library import Library
 from inkproof.serve.limits import Limits
 from inkproof.serve.refusal import Refusal, json_bytes
-from inkproof.serve.work import Job, TooLarge, Worker, looks_small
+from inkproof.serve.work import SMALL_PIXELS, TINY_PIXELS, Job, TooLarge, Worker, likely_pixels
 
 __all__ = ["create_app"]
 
-_BATCH: Final = 64
+_INLINE_BATCH: Final = 16
+_BATCH: Final = 32
 _JSON: Final = "application/json"
 _REPORT_POLICY: Final = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
@@ -104,6 +106,7 @@ class _Application:
         self._limits = limits
         self._intake = Intake(limits)
         worker = Worker(library, limits)
+        self._tiny: InlineLane[Job, bytes] = InlineLane(worker.tiny, most=_INLINE_BATCH)
         self._small: Lane[Job, bytes] = Lane("small", worker.small, threads=1, most=_BATCH)
         self._large: Lane[Job, bytes] = Lane(
             "large", worker.large, threads=limits.large, most=1
@@ -118,11 +121,12 @@ class _Application:
             lifespan=self._lifespan,
         )
         self._routes()
+        self.app.add_middleware(_Shortcut, answer=self._answer)
         self.app.add_middleware(Guard, limits=limits, host=host, names=names)
         self.app.add_exception_handler(Refusal, _refuse)
         self.app.add_exception_handler(RequestValidationError, _wrong_parameter)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         yield
         self._small.stop()
@@ -243,16 +247,41 @@ class _Application:
         return Response(answer, media_type=_JSON)
 
     async def _work(self, job: Job) -> bytes:
-        if not job.page and looks_small(job.body):
-            try:
+        pixels = None if job.page else likely_pixels(job.body)
+        if pixels is not None and pixels <= SMALL_PIXELS:
+            with contextlib.suppress(TooLarge):
+                if pixels <= TINY_PIXELS and not job.explain:
+                    return await self._tiny.submit(job)
+            with contextlib.suppress(TooLarge):
                 return await self._small.submit(job)
-            except TooLarge:
-                pass
         return await self._large.submit(job)
 
     def _done(self, size: int) -> None:
         self._intake.end()
         self._intake.release(size)
+
+
+class _Shortcut:
+    """Takes the commonest request past FastAPI: one digit, with no parameter to check.
+
+    It answers as the route does, which takes three times as long to find out that there are none.
+    """
+
+    def __init__(self, app: ASGIApp, *, answer: Callable[..., Awaitable[Response]]) -> None:
+        self._app = app
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] == "http"
+            and scope["path"] == "/api/predict"
+            and scope["method"] == "POST"
+            and not scope["query_string"]
+        ):
+            response = await self._answer(Request(scope, receive, send), None)
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _forget(task: asyncio.Task[bytes]) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-__all__ = ["Lane"]
+__all__ = ["InlineLane", "Lane"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+_STOP_SECONDS: Final = 2.0
 
 
 class Lane(Generic[T, R]):
@@ -72,11 +74,16 @@ class Lane(Generic[T, R]):
         return future
 
     def stop(self) -> None:
-        """Take no more jobs from the queue; jobs that have begun are not waited for."""
+        """Take no more jobs from the queue; jobs that have begun are waited for, but not long."""
         with self._ready:
             self._stopped = True
+            for _, future, loop in self._queue:
+                loop.call_soon_threadsafe(future.cancel)
             self._queue.clear()
             self._ready.notify_all()
+        end = time.monotonic() + _STOP_SECONDS
+        for thread in self._threads if self._started else ():
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         while True:
@@ -110,3 +117,44 @@ def _settle(
             future.set_exception(result)
         else:
             future.set_result(result)
+
+
+class InlineLane(Generic[T, R]):
+    """The event loop itself, for work that takes next to no time: no thread waits for another.
+
+    Jobs that came while the last batch was worked on are the next one.
+
+    Parameters
+    ----------
+    work : as for :class:`Lane`
+    most : jobs taken at once; the event loop looks after all else between two batches
+    """
+
+    def __init__(
+        self, work: Callable[[Sequence[T]], Sequence[R | BaseException]], *, most: int
+    ) -> None:
+        self._work = work
+        self._most = most
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+
+    def submit(self, job: T) -> asyncio.Future[R]:
+        """Put a job in the queue; to be called on the event loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._waiting.append((job, future))
+        if len(self._waiting) == 1:
+            # Not at once: requests that are being taken in now shall come along.
+            loop.call_soon(loop.call_soon, self._flush, loop)
+        return future
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        count = min(self._most, len(self._waiting))
+        taken = [self._waiting.popleft() for _ in range(count)]
+        if self._waiting:
+            loop.call_soon(loop.call_soon, self._flush, loop)
+        taken = [one for one in taken if not one[1].cancelled()]
+        try:
+            results = self._work([job for job, _ in taken])
+        except Exception as error:
+            results = [error] * len(taken)
+        _settle([future for _, future in taken], results)

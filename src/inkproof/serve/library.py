@@ -147,6 +147,14 @@ class Library:
                 self._readers.popitem(last=False)
         return reader
 
+    def loaded(self, model: str | None) -> Reader | None:
+        """Give the model of that id if that takes no time, or None."""
+        for fixed in self._fixed:
+            if model is None or fixed.id == model:
+                with self._lock:
+                    return self._readers.get((fixed.path, fixed.stamp))
+        return None
+
     def report(self, report: str) -> bytes:
         """Read a report.
 

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, Undefined
 from markupsafe import Markup
 
 from inkproof import figures
@@ -26,7 +26,7 @@ def main_page() -> tuple[bytes, str]:
     one HTML file that asks for nothing but this server's API, and its content security policy,
     which admits its own scripts and style by their hashes
     """
-    return _page("page.html", ["page.js"])
+    return _page("page.html", ["theme_button.js", "page.js"])
 
 
 def docs_page(openapi: dict[str, Any]) -> tuple[bytes, str]:
@@ -49,7 +49,7 @@ def _page(name: str, scripts: list[str], **values: Any) -> tuple[bytes, str]:
     environment = Environment(
         loader=FileSystemLoader([_TEMPLATES, REPORT_TEMPLATES]),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=Undefined,  # OpenAPI leaves out what is empty
         trim_blocks=True,
         lstrip_blocks=True,
     )

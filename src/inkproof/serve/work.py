@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,10 +23,12 @@ from inkproof.serve.refusal import Refusal, json_bytes
 if TYPE_CHECKING:
     from inkproof.photo.reader import Reader, Reading
 
-__all__ = ["SMALL_BYTES", "SMALL_PIXELS", "Job", "TooLarge", "Worker", "looks_small"]
+__all__ = ["SMALL_PIXELS", "TINY_PIXELS", "Job", "TooLarge", "Worker", "likely_pixels"]
 
-SMALL_BYTES: Final = 1 << 17
+TINY_PIXELS: Final = 1 << 15
+"""A drawing of 180x180: decoded and read in a millisecond or two."""
 SMALL_PIXELS: Final = 1 << 18
+_SMALL_BYTES: Final = 1 << 17
 _NO_INK: Final = {
     "digit": None,
     "probability": None,
@@ -58,15 +60,15 @@ class Job:
 
 
 class TooLarge(Exception):
-    """A job for the lane of large pictures after all."""
+    """A job for a lane of larger pictures after all."""
 
 
-def looks_small(body: bytes) -> bool:
-    """Guess, in no time, whether a body carries a small PNG; :class:`Worker` looks again."""
-    if len(body) > SMALL_BYTES:
-        return False
-    pixels = png_pixels(body)
-    return pixels is not None and pixels <= SMALL_PIXELS
+def likely_pixels(body: bytes) -> int | None:
+    """Guess, in no time, how many pixels a body's PNG has; :class:`Worker` looks again.
+
+    None: another format, or too many bytes to be a small picture.
+    """
+    return png_pixels(body) if len(body) <= _SMALL_BYTES else None
 
 
 class Worker:
@@ -82,26 +84,36 @@ class Worker:
         self._library = library
         self._limits = PictureLimits(bytes=limits.body_bytes, pixels=limits.pixels)
 
+    def tiny(self, jobs: Sequence[Job]) -> list[bytes | BaseException]:
+        """Answer jobs with tiny pictures and models that are loaded, as batches."""
+        return self._batched(jobs, TINY_PIXELS, self._library.loaded)
+
     def small(self, jobs: Sequence[Job]) -> list[bytes | BaseException]:
         """Answer jobs with small pictures, those of one model as one batch."""
+        return self._batched(jobs, SMALL_PIXELS, self._library.reader)
+
+    def _batched(
+        self, jobs: Sequence[Job], most: int, find: Callable[[str | None], Reader | None]
+    ) -> list[bytes | BaseException]:
         answers: list[bytes | BaseException] = [TooLarge()] * len(jobs)
-        batches: dict[str, tuple[Reader, list[tuple[int, npt.NDArray[np.uint8]]]]] = {}
+        batches: dict[str | None, tuple[Reader, list[tuple[int, npt.NDArray[np.uint8]]]]] = {}
         for place, job in enumerate(jobs):
             try:
                 picture = picture_of(job.body, job.content_type)
-                if (png_pixels(picture[:64]) or SMALL_PIXELS + 1) > SMALL_PIXELS:
+                pixels = png_pixels(picture[:64])
+                if pixels is None or pixels > most:
                     continue
-                model = self._library.entry(job.model).id
+                reader = find(job.model)
+                if reader is None:
+                    continue
                 image = normalise_digit(self._decoded(picture))
                 if image is None:
-                    answers[place] = json_bytes(_NO_INK | {"model": model})
-                    continue
-                if model not in batches:
-                    batches[model] = (self._library.reader(model), [])
-                batches[model][1].append((place, image))
+                    answers[place] = json_bytes(_NO_INK | {"model": self._named(job)})
+                else:
+                    batches.setdefault(job.model, (reader, []))[1].append((place, image))
             except Exception as error:
                 answers[place] = _refused(error)
-        for model, (reader, items) in batches.items():
+        for reader, items in batches.values():
             try:
                 readings = reader.read(np.stack([image for _, image in items]))
             except Exception as error:
@@ -110,7 +122,8 @@ class Worker:
                 continue
             for (place, image), reading in zip(items, readings, strict=True):
                 try:
-                    answers[place] = _prediction(reader, model, image, reading, jobs[place])
+                    job = jobs[place]
+                    answers[place] = _prediction(reader, self._named(job), image, reading, job)
                 except Exception as error:
                     answers[place] = _refused(error)
         return answers
@@ -127,8 +140,8 @@ class Worker:
 
     def _answer(self, job: Job) -> bytes:
         picture = picture_of(job.body, job.content_type)
-        model = self._library.entry(job.model).id
-        reader = self._library.reader(model)
+        model = self._named(job)
+        reader = self._library.reader(job.model)
         pixels = self._decoded(picture)
         if job.page:
             return _page(reader, model, pixels)
@@ -136,6 +149,9 @@ class Worker:
         if image is None:
             return json_bytes(_NO_INK | {"model": model})
         return _prediction(reader, model, image, reader.read(image[np.newaxis])[0], job)
+
+    def _named(self, job: Job) -> str:
+        return self._library.default if job.model is None else job.model
 
     def _decoded(self, picture: bytes) -> npt.NDArray[np.uint8]:
         return decode_picture(picture, name="image", limits=self._limits)
