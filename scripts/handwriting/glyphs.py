@@ -34,6 +34,7 @@ def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
+@lru_cache(maxsize=4096)
 def has_glyph(path: Path, text: str) -> bool:
     """Whether a font draws all characters, each as something of its own, not as a box."""
     font = _font(path, 32)

@@ -4,7 +4,7 @@ What people may take for a digit is left out, as it would teach the model to dou
 letters that look like one (``shapes.LOOK_ALIKES``); upright lines, a 1; rings, a 0; halves of
 digits that are digits themselves (the upper half of an 8); digits upside down where that is
 another one (6, 9, 8, 0, 1; a 4 with a round head gives a 6) or nearly the same (2, 5); a 7 on its
-side, a 1 with a flag; commas and apostrophes, which are a 1 when they fill the picture.
+side, a 1 with a flag; a corner like a 7; commas and apostrophes, which are a 1 when they fill the picture.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def draw(kind: str, rng: np.random.Generator, digits: Digits, fonts: list[Path])
     if kind in ("noise", "blank"):
         return _noise(rng) if kind == "noise" else _blank(rng)
     ink = KINDS[kind][1](rng, digits, fonts)
-    if kind in ("font letters", "drawn letters", "signs", "pieces", "turned digits", "pairs"):
+    if kind in ("font letters", "other letters", "drawn letters", "signs", "pieces", "turned digits", "pairs"):
         ink = photos.affine(ink, rng)
         if rng.random() < 0.6:
             ink = photos.repenned(ink, rng)
@@ -60,6 +60,41 @@ def _font_words(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> 
     return glyphs.glyph(fonts[rng.integers(len(fonts))], word, rng)
 
 
+def _other_letters(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> Ink:
+    """Draw letters of other scripts, with DejaVu Sans, which has many."""
+    del digits
+    able = [font for font in fonts if font.stem in ("DejaVuSans", "DejaVuSans-Bold")]
+    letter = str(rng.choice([c for c in shapes.OTHER_LETTERS if glyphs.has_glyph(able[0], c)]))
+    return glyphs.glyph(able[rng.integers(len(able))], letter, rng)
+
+
+def _invented_letters(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> Ink:
+    """Put three to five strokes together, straight, hooked and round, as no script does."""
+    del digits, fonts
+    strokes: list[pens.Points] = []
+    for _ in range(rng.integers(3, 6)):
+        x, y = rng.choice([10, 30, 50, 70, 90], 2)
+        kind = rng.integers(4)
+        if kind == 0:
+            text = f"{x},{rng.integers(0, 30)} {x},{rng.integers(70, 101)}"
+        elif kind == 1:
+            text = f"{rng.integers(0, 30)},{y} {rng.integers(70, 101)},{y}"
+        elif kind == 2:
+            points = rng.uniform(0, 100, (3, 2))
+            text = ("~ " if rng.random() < 0.6 else "") + _written(points)
+        else:
+            turn = np.linspace(0, rng.uniform(2.5, 5.5), 9) + rng.uniform(0, 6.3)
+            radius = rng.uniform(12, 36)
+            points = np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1)
+            text = "~ " + _written(points)
+        strokes += pens.parse.__wrapped__(text)
+    return pens.draw(pens.shake(tuple(strokes), rng, 0.7), rng, rng.uniform(3, 11))
+
+
+def _written(points: npt.NDArray[np.float64]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
 def _drawn_letters(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> Ink:
     del digits, fonts
     return pens.draw_path(_any_path(shapes.LETTERS, rng), rng)
@@ -73,9 +108,23 @@ def _signs(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> Ink:
 def _scribbles(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> Ink:
     """Wander about with many turns: from seven points on no digit comes of it."""
     del digits, fonts
-    kind = rng.integers(4)
+    kind = rng.integers(6)
     if kind == 0:
         points = rng.uniform(0, 100, (rng.integers(7, 16), 2))
+    elif kind == 4:  # a trail whose bend changes, again and again
+        bend = ndimage.gaussian_filter1d(rng.normal(0, 1, 300), rng.uniform(3, 12))
+        way = np.cumsum(bend / bend.std() * rng.uniform(0.15, 0.5)) + rng.uniform(0, 6.3)
+        points = np.cumsum(np.stack([np.cos(way), np.sin(way)], axis=1), axis=0)
+        points = (points - points.min(axis=0)) / np.ptp(points) * 100
+    elif kind == 5:  # ovals over one another, each another way
+        t = np.linspace(0, 1, 120)
+        phase = 2 * np.pi * rng.uniform(2.5, 5) * t
+        axis = rng.uniform(0, np.pi) + rng.choice([-1, 1]) * rng.uniform(1.6, 3.5) * t
+        long, short = rng.uniform(38, 50), rng.uniform(8, 22)
+        a, b = long * np.cos(phase), short * np.sin(phase)
+        points = 50 + np.stack(
+            [a * np.cos(axis) - b * np.sin(axis), a * np.sin(axis) + b * np.cos(axis)], axis=1
+        )
     elif kind == 1:  # loops along a line
         turns = rng.uniform(2.5, 6)
         t = np.linspace(0, 1, 80)
@@ -91,7 +140,7 @@ def _scribbles(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> I
         phase = 2 * np.pi * rng.uniform(2, 4) * t + rng.uniform(0, 6)
         points = np.stack([50 + 48 * t * np.cos(phase), 50 + 48 * t * np.sin(phase)], 1)
     smooth = "~ " if kind == 0 and rng.random() < 0.75 else ""
-    text = smooth + " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    text = smooth + _written(points)
     return pens.draw(pens.shake(pens.parse.__wrapped__(text), rng, 0.5), rng, rng.uniform(2, 8))
 
 
@@ -169,7 +218,7 @@ def _turned_digits(rng: np.random.Generator, digits: Digits, fonts: list[Path]) 
     """Turn a digit onto its side, mirror it, or hold it upside down: hand-made, and no digit."""
     del fonts
     way = rng.integers(3)
-    digit = int(rng.choice(((2, 3, 4, 5), (3, 4, 7), (3, 7))[way]))
+    digit = int(rng.choice(((2, 3, 5), (3, 7), (3, 7))[way]))
     image = _any_digit(digits, digit, rng)
     if way == 0:
         image = np.rot90(image, rng.choice([1, 3]))
@@ -252,19 +301,21 @@ def _unused(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> Ink:
 
 
 KINDS: dict[str, tuple[float, _Maker]] = {
-    "font letters": (0.24, _font_letters),
-    "drawn letters": (0.20, _drawn_letters),
-    "signs": (0.08, _signs),
-    "font signs": (0.04, _font_signs),
-    "font words": (0.03, _font_words),
-    "scribbles": (0.10, _scribbles),
-    "lines": (0.06, _lines),
+    "font letters": (0.19, _font_letters),
+    "drawn letters": (0.17, _drawn_letters),
+    "other letters": (0.08, _other_letters),
+    "invented letters": (0.06, _invented_letters),
+    "signs": (0.07, _signs),
+    "font signs": (0.03, _font_signs),
+    "font words": (0.02, _font_words),
+    "scribbles": (0.12, _scribbles),
+    "lines": (0.05, _lines),
     "blobs": (0.03, _blobs),
     "dots": (0.02, _dots),
-    "pieces": (0.05, _pieces),
-    "turned digits": (0.05, _turned_digits),
-    "pairs": (0.06, _pairs),
-    "noise": (0.03, _unused),
+    "pieces": (0.04, _pieces),
+    "turned digits": (0.04, _turned_digits),
+    "pairs": (0.05, _pairs),
+    "noise": (0.02, _unused),
     "blank": (0.01, _unused),
 }
 """Each kind's share, and who draws it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DIGITS", "LETTERS", "LOOK_ALIKES", "SIGNS", "TRAINED_LETTERS"]
+__all__ = ["DIGITS", "LETTERS", "LOOK_ALIKES", "OTHER_LETTERS", "SIGNS", "TRAINED_LETTERS"]
 
 LOOK_ALIKES = "OoQDIilJj|ZzYySsGbBgq"
 """Letters that one may take for a digit: for 0 O o Q D, for 1 I i l J j |, for 2 Z z, for 4 Y y,
@@ -13,6 +13,16 @@ They are in no class: a model that is told that O is no digit reads fewer zeros.
 TRAINED_LETTERS = "".join(
     c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in LOOK_ALIKES
 )
+
+OTHER_LETTERS = (
+    "ΓΔΛΞΠΣΨΩαηλμπψωξκχ"
+    "ГДЖИКЛМНПТЦШЩЫЮЯжикмнптшщюяцфд"
+    "ԱԴԺԽԾԿՀՃՄՆՊՎՐՖաթժխծկհճմնպտրֆ"
+    "თლტფქღყჭხჰ"
+    "ᐱᐯᐊᑌᑎᑐᑕᓀᓇ"
+    "∀∃∑∏√∞≈≠≤≥⊂⊃∩∪⊥∇±×÷¶©®€£¥♠♣♥♦♪☺★☎✓✗←→↑↓"
+)
+"""Characters of other scripts and signs of DejaVu Sans that look like no digit of ours."""
 
 # Everyday forms: a 7 with and without its bar, a 1 with and without flag and foot, an open and a
 # closed 4, a 2 with a loop, and so on.
@@ -154,7 +164,7 @@ SIGNS: dict[str, tuple[str, ...]] = {
     "ampersand": ("~ 92,98 30,30 40,2 62,16 20,62 22,94 56,96 90,54",),
     "at": ("~ 68,36 44,34 38,60 60,66 68,36 70,62 88,60 90,24 50,4 10,40 24,90 74,94",),
     "paragraph": ("40,48 40,100; 66,2 66,100; ~ 90,2 44,2 18,24 40,48",),
-    "box corner": ("5,5 95,5 95,95", "5,5 5,95 95,95"),
+    "box corner": ("5,5 5,95 95,95", "95,5 95,95 5,95"),
     "comb": ("8,10 8,90 92,90 92,10; 50,90 50,20",),
     "ladder": ("20,0 20,100; 80,0 80,100; 20,20 80,20; 20,50 80,50; 20,80 80,80",),
     "zigzag": ("2,80 18,20 34,80 50,20 66,80 82,20 98,80",),
