@@ -1,4 +1,4 @@
-"""Does the shipped model turn down what is no digit, and let digits pass?
+"""Measure whether the shipped model turns down what is no digit, and lets digits pass.
 
     .venv/bin/python benchmarks/rejects.py                  # the validation group: for development
     .venv/bin/python benchmarks/rejects.py --group test     # the test group and MNIST's test images
@@ -32,11 +32,11 @@ from typing import Any
 sys.path.insert(0, "scripts")
 import numpy as np
 import numpy.typing as npt
+from handwriting.placing import place as place_ink  # XXX
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from inkproof import load
-from handwriting.placing import place as place_ink  # XXX
 from inkproof.photo.reader import Reader
 from inkproof.statistics import wilson_interval
 
@@ -67,7 +67,8 @@ OTHER_SCRIPTS = {
         "truetype/abyssinica/AbyssinicaSIL-Regular.ttf": "ሀለሐመሰሸቀተነአከወዘየደገጠፈፐ",
         "truetype/culmus/DavidCLM-Medium.otf": "אבגדהזחטכלמפצקרשת",
         "truetype/culmus/NachlieliCLM-Light.otf": "אבגדהזחטכלמפצקרשת",
-        "truetype/seto/setofont.ttf": "あいうおかきけさしせたちとなにぬねはひふほまみむめやゆよらりれわん"
+        "truetype/seto/setofont.ttf": "あいうおかきけさしせたちとなにぬねはひふほま"
+        "みむめやゆよらりれわん"
         "アウエオカキケサシスセソタチテトナヌネハヒフホマミムメモヤユラルレワ"
         "大小中人山川木火水金土年月白赤青黒学校先生東西南北右左上下手足耳花",
     },
@@ -232,7 +233,9 @@ def noise(rng: Rng, number: int) -> tuple[Picture, str]:
         return ((rng.random((28, 28)) < rng.uniform(0.03, 0.5)) * 255).astype(np.uint8), kind
     field = ndimage.uniform_filter(rng.random((60, 60)), int(rng.integers(2, 7)))
     field = (field - field.min()) / np.ptp(field)
-    return place_ink((np.clip((field - rng.uniform(0.4, 0.7)) * 3, 0, 1) * 255).astype(np.uint8)), kind
+    return place_ink(
+        (np.clip((field - rng.uniform(0.4, 0.7)) * 3, 0, 1) * 255).astype(np.uint8)
+    ), kind
 
 
 def blank(rng: Rng, number: int) -> tuple[Picture, str]:
@@ -295,7 +298,9 @@ def main() -> None:
     if given.montage and through:
         _montage(through, given.montage)
     if given.json:
-        given.json.write_text(json.dumps({"group": given.group, "figures": figures}, indent=1) + "\n")
+        given.json.write_text(
+            json.dumps({"group": given.group, "figures": figures}, indent=1) + "\n"
+        )
 
 
 def _figure(hits: list[bool]) -> dict[str, Any]:

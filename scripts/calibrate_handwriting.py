@@ -52,7 +52,7 @@ def main() -> None:
     assert ink is not None  # noqa: S101 - none was given
     threshold = min(HIGHEST, float(np.quantile(ink[clean], 1 - PASSING)))
     right = probabilities.argmax(axis=1) == test.labels
-    print(f"temperature {temperature:.3f}, threshold {threshold:.4f}")  # noqa: T201
+    print(f"temperature {temperature:.3f}, threshold {threshold:.4f}")
     for name, rows in (("clean digits", clean), ("photographed digits", is_digit & ~clean)):
         _print(f"{name}: right", right[rows])
         _print(f"{name}: pass", ink[rows] >= threshold)
@@ -70,7 +70,7 @@ def main() -> None:
 
 def _print(what: str, hits: np.ndarray) -> None:
     found = wilson_interval(int(hits.sum()), len(hits))
-    print(f"{what} {found.value:.2%} [{found.low:.2%}, {found.high:.2%}] of {len(hits):,}")  # noqa: T201
+    print(f"{what} {found.value:.2%} [{found.low:.2%}, {found.high:.2%}] of {len(hits):,}")
 
 
 if __name__ == "__main__":

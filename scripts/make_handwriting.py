@@ -31,8 +31,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
 from handwriting import glyphs, nothing, pens, photos, shapes
+
 from inkproof import load
 
 KEPT_BACK = 5000
@@ -60,7 +60,7 @@ def main() -> None:
     arrays = make(given.share, given.jobs)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(given.out, **arrays)
-    print(f"{given.out}: " + ", ".join(f"{key} {value.shape}" for key, value in arrays.items()))  # noqa: T201
+    print(f"{given.out}: " + ", ".join(f"{key} {value.shape}" for key, value in arrays.items()))
 
 
 def make(share: float, jobs: int | None) -> dict[str, npt.NDArray[np.generic]]:

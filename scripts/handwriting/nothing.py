@@ -4,7 +4,7 @@ What people may take for a digit is left out, as it would teach the model to dou
 letters that look like one (``shapes.LOOK_ALIKES``); upright lines, a 1; rings, a 0; halves of
 digits that are digits themselves (the upper half of an 8); digits upside down where that is
 another one (6, 9, 8, 0, 1; a 4 with a round head gives a 6) or nearly the same (2, 5); a 7 on its
-side, a 1 with a flag; a corner like a 7; commas and apostrophes, which are a 1 when they fill the picture.
+side, a 1 with a flag; a corner like a 7; commas and apostrophes, which fill the picture as a 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ Digits = dict[int, npt.NDArray[np.uint8]]
 """MNIST images (n, 28, 28) by digit."""
 
 
-def draw(kind: str, rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> npt.NDArray[np.uint8]:
+def draw(
+    kind: str, rng: np.random.Generator, digits: Digits, fonts: list[Path]
+) -> npt.NDArray[np.uint8]:
     """Draw one image of a kind of non-digit.
 
     Returns
@@ -36,7 +38,15 @@ def draw(kind: str, rng: np.random.Generator, digits: Digits, fonts: list[Path])
     if kind in ("noise", "blank"):
         return _noise(rng) if kind == "noise" else _blank(rng)
     ink = KINDS[kind][1](rng, digits, fonts)
-    if kind in ("font letters", "other letters", "drawn letters", "signs", "pieces", "turned digits", "pairs"):
+    if kind in (
+        "font letters",
+        "other letters",
+        "drawn letters",
+        "signs",
+        "pieces",
+        "turned digits",
+        "pairs",
+    ):
         ink = photos.affine(ink, rng)
         if rng.random() < 0.6:
             ink = photos.repenned(ink, rng)
@@ -45,7 +55,9 @@ def draw(kind: str, rng: np.random.Generator, digits: Digits, fonts: list[Path])
 
 def _font_letters(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> Ink:
     del digits
-    return glyphs.glyph(fonts[rng.integers(len(fonts))], str(rng.choice(list(shapes.TRAINED_LETTERS))), rng)
+    return glyphs.glyph(
+        fonts[rng.integers(len(fonts))], str(rng.choice(list(shapes.TRAINED_LETTERS))), rng
+    )
 
 
 def _font_signs(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> Ink:
@@ -130,7 +142,9 @@ def _scribbles(rng: np.random.Generator, digits: Digits, fonts: list[Path]) -> I
         t = np.linspace(0, 1, 80)
         wide = rng.uniform(12, 40)
         phase = 2 * np.pi * turns * t
-        points = np.stack([100 * t + wide * np.cos(phase), 50 + rng.uniform(20, 50) * np.sin(phase)], 1)
+        points = np.stack(
+            [100 * t + wide * np.cos(phase), 50 + rng.uniform(20, 50) * np.sin(phase)], 1
+        )
     elif kind == 2:  # a zigzag, as one crosses something out
         count = int(rng.integers(5, 14))
         points = np.stack([np.linspace(0, 100, count), np.where(np.arange(count) % 2, 90, 10)], 1)

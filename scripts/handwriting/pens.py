@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import itertools
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ Ink = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> tuple[Points, ...]:
     """Read strokes: ``~ 50,0 10,30; 20,100 80,100``.
 
@@ -121,7 +122,7 @@ def draw(strokes: list[Points], rng: np.random.Generator, width: float | None = 
 
 def _dense(points: Points, step: float = 2.0) -> Points:
     pieces = []
-    for a, b in zip(points[:-1], points[1:], strict=True):
+    for a, b in itertools.pairwise(points):
         count = max(1, round(float(np.hypot(*(b - a))) / step))
         pieces.append(a + (b - a) * np.arange(count)[:, np.newaxis] / count)
     return np.concatenate([*pieces, points[-1:]])

@@ -122,7 +122,9 @@ def _ruled(ink: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.NDArr
     rows, columns = np.nonzero(ink > 0.5)
     if not len(rows):
         return result
-    row = int(rng.choice([rows.max() - rng.integers(0, 6), rng.integers(rows.min(), rows.max() + 1)]))
+    row = int(
+        rng.choice([rows.max() - rng.integers(0, 6), rng.integers(rows.min(), rows.max() + 1)])
+    )
     thick = int(rng.integers(1, 4))
     span = columns.max() - columns.min() + 1
     left = columns.min() + int(rng.uniform(-0.2, 0.6) * span)

@@ -40,8 +40,9 @@ def place(ink: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     scale = _BOX / max(cut.shape)
     height, width = (max(1, round(side * scale)) for side in cut.shape)
     small = np.asarray(
-        Image.fromarray(cut).resize((width, height), Image.Resampling.BOX if scale < 1 else
-                                    Image.Resampling.BILINEAR)
+        Image.fromarray(cut).resize(
+            (width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+        )
     )
     mass = float(small.sum())
     down = float((small.sum(axis=1) * np.arange(height)).sum()) / mass

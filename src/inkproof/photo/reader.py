@@ -273,12 +273,11 @@ def _number(
     values: Mapping[str, Any], key: str, least: float, most: float, path: str | Path
 ) -> float:
     value = values.get(key)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not least <= value <= most:  # NaN is not, either
-        raise FileFormatError(
-            f"{path}: {key} must be a number from {least:g} to {most:g}, got {reprlib.repr(value)}"
-        )
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
+        return float(value)
+    raise FileFormatError(
+        f"{path}: {key} must be a number from {least:g} to {most:g}, got {reprlib.repr(value)}"
+    )
 
 
 def _digest(values: Mapping[str, Any], path: str | Path) -> str:
