@@ -22,23 +22,23 @@ through.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, "scripts")
 import numpy as np
 import numpy.typing as npt
-from handwriting.placing import place as place_ink  # XXX
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from inkproof import load
 from inkproof.photo.reader import Reader
 from inkproof.statistics import wilson_interval
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+
+from handwriting.placing import place
 
 LOOK_ALIKES = "OoQDIilJj|ZzYySsGbBgq"
 LETTERS = "".join(
@@ -233,9 +233,7 @@ def noise(rng: Rng, number: int) -> tuple[Picture, str]:
         return ((rng.random((28, 28)) < rng.uniform(0.03, 0.5)) * 255).astype(np.uint8), kind
     field = ndimage.uniform_filter(rng.random((60, 60)), int(rng.integers(2, 7)))
     field = (field - field.min()) / np.ptp(field)
-    return place_ink(
-        (np.clip((field - rng.uniform(0.4, 0.7)) * 3, 0, 1) * 255).astype(np.uint8)
-    ), kind
+    return place((np.clip((field - rng.uniform(0.4, 0.7)) * 3, 0, 1) * 255).astype(np.uint8)), kind
 
 
 def blank(rng: Rng, number: int) -> tuple[Picture, str]:
@@ -253,7 +251,7 @@ def photographed(ink: npt.NDArray[np.float64], rng: Rng) -> Picture:
     turned = ndimage.rotate(ink, rng.uniform(-10, 10), reshape=False, order=1)
     blurred = ndimage.gaussian_filter(turned, rng.uniform(0.3, 2.2))
     seen = blurred + rng.normal(0, rng.uniform(0.01, 0.06), ink.shape)
-    return place_ink((np.clip((seen - 0.25) / 0.55, 0, 1) * 255).astype(np.uint8))
+    return place((np.clip((seen - 0.25) / 0.55, 0, 1) * 255).astype(np.uint8))
 
 
 def digits(group: str) -> Picture:
@@ -264,48 +262,47 @@ def digits(group: str) -> Picture:
     return mnist.train.hold_out(5000 / len(mnist.train), seed=0)[1].images[..., 0]
 
 
+def turned_down(
+    reader: Reader, group: str, through: list[Picture] | None = None
+) -> dict[str, list[bool]]:
+    """Say of each drawing of each kind whether it is turned down; ``all`` is of all.
+
+    Parameters
+    ----------
+    through : what got through is appended, and named on stdout
+    """
+    result: dict[str, list[bool]] = {}
+    for at, (name, kind) in enumerate(kinds(group).items()):
+        rng = np.random.Generator(np.random.Philox(1000 * (group == "test") + at))
+        drawn = [kind.draw(rng, number) for number in range(kind.count)]
+        readings = reader.read(np.stack([image for image, _ in drawn]))
+        result[name] = [not one.is_digit for one in readings]
+        missed = [row for row in range(kind.count) if readings[row].is_digit]
+        if through is not None:
+            through += [drawn[row][0] for row in missed]
+            print(name, [f"{drawn[row][1]} as {readings[row].digit}" for row in missed[:60]])
+    return result | {"all": [one for down in result.values() for one in down]}
+
+
 def main() -> None:
     """Draw, read, count, print."""
     parser = argparse.ArgumentParser(description="Measure what the model turns down.")
     parser.add_argument("--group", choices=tuple(PACKAGES), default="validation")
     parser.add_argument("--model", type=Path, help="another model's file")
     parser.add_argument("--montage", type=Path, help="draw what got through here")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     reader = Reader.load(given.model)
-    passed = [one.is_digit for one in reader.read(digits(given.group))]
-    figures = {"digits pass": _figure(passed)}
-    through: list[Picture] = []
-    every: list[bool] = []
-    for place, (name, kind) in enumerate(kinds(given.group).items()):
-        seed = 1000 * (given.group == "test") + place
-        rng = np.random.Generator(np.random.Philox(seed))
-        drawn = [kind.draw(rng, number) for number in range(kind.count)]
-        readings = reader.read(np.stack([image for image, _ in drawn]))
-        down = [not one.is_digit for one in readings]
-        every += down
-        figures[f"{name} turned down"] = _figure(down)
-        missed = [row for row in range(kind.count) if not down[row]]
-        through += [drawn[row][0] for row in missed]
-        if given.montage:
-            print(name, [f"{drawn[row][1]} as {readings[row].digit}" for row in missed[:60]])
-    figures["all non-digits turned down"] = _figure(every)
-    for name, figure in figures.items():
-        print(
-            f"{name}: {figure['value']:.2%} [{figure['low']:.2%}, {figure['high']:.2%}] "
-            f"of {figure['n']:,}"
-        )
-    if given.montage and through:
+    _print("digits pass", [one.is_digit for one in reader.read(digits(given.group))])
+    through: list[Picture] | None = [] if given.montage else None
+    for name, down in turned_down(reader, given.group, through).items():
+        _print(f"{name} turned down", down)
+    if through:
         _montage(through, given.montage)
-    if given.json:
-        given.json.write_text(
-            json.dumps({"group": given.group, "figures": figures}, indent=1) + "\n"
-        )
 
 
-def _figure(hits: list[bool]) -> dict[str, Any]:
+def _print(what: str, hits: list[bool]) -> None:
     found = wilson_interval(sum(hits), len(hits))
-    return {"value": found.value, "low": found.low, "high": found.high, "n": len(hits)}
+    print(f"{what}: {found.value:.2%} [{found.low:.2%}, {found.high:.2%}] of {len(hits):,}")
 
 
 def _montage(images: list[Picture], path: Path, across: int = 40) -> None:

@@ -16,10 +16,12 @@ import inkproof as ip
 from inkproof.photo.reader import SHIPPED, Reader
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "scripts"))
+sys.path += [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 
 import make_handwriting  # noqa: E402
 from handwriting import glyphs, nothing, pens, photos, placing, shapes  # noqa: E402
+
+import rejects  # noqa: E402
 
 CARD = SHIPPED.parent / "README.md"
 
@@ -238,6 +240,46 @@ def test_place_gives_mnist_back():
         assert max(np.ptp(rows), np.ptp(columns)) < 20
         assert ndimage.center_of_mass(placed) == pytest.approx((13.5, 13.5), abs=1.0)
         assert np.abs(placed.astype(int) - image).mean() < 12
+
+
+def test_placing_agrees_with_that_of_photos():
+    normalise = pytest.importorskip("inkproof.photo.normalise")
+    rng = np.random.default_rng(8)
+    for digit, forms in shapes.DIGITS.items():
+        ink = pens.draw_path(forms[0], rng, width=10.0)
+        theirs = normalise.place_ink(ink.astype(np.uint8))
+        assert np.abs(placing.place(ink).astype(int) - theirs).mean() < 6, digit
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [rejects.scribble, rejects.tangle, rejects.noise, rejects.blank],
+    ids=lambda f: f.__name__,
+)
+def test_what_is_turned_down_is_drawn_alike_for_one_seed(draw):
+    def some(seed):
+        rng = np.random.default_rng(seed)
+        return np.stack([draw(rng, number)[0] for number in range(6)])
+
+    assert some(1).shape == (6, 28, 28)
+    assert some(1).dtype == np.uint8
+    assert np.array_equal(some(1), some(1))
+    assert not np.array_equal(some(1), some(2))
+
+
+def test_the_groups_of_rejects_share_no_font_with_each_other_or_with_training():
+    fonts = {
+        group: {
+            *rejects.PRINT_FONTS[group],
+            *rejects.HAND_FONTS[group],
+            *rejects.OTHER_SCRIPTS[group],
+        }
+        for group in rejects.PACKAGES
+    }
+    assert not fonts["validation"] & fonts["test"]
+    folders = {one.split("/")[1] for group in fonts.values() for one in group}
+    assert not folders & {"dejavu", "stix", "lyx", "matplotlib"}
+    assert set(rejects.LOOK_ALIKES) == set(shapes.LOOK_ALIKES)
 
 
 def test_place_of_nothing_is_nothing():
