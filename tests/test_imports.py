@@ -46,6 +46,7 @@ MAY_IMPORT = {
         "run_folder",
         "trust",
     },
+    "photo": {"model"},
     "preprocessing": {"layers"},
     "progress": {"study", "training"},
     "published": set(),
