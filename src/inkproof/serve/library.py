@@ -33,7 +33,6 @@ _MODEL_BYTES: Final = 64 << 20
 _REPORT_BYTES: Final = 64 << 20
 _LOADED: Final = 8
 _FRESH_SECONDS: Final = 2.0
-_DIGITS: Final = tuple("0123456789")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,7 @@ class Library:
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._listing: _Listing | None = None
-        self._described: dict[Path, tuple[tuple[int, ...], str | None]] = {}
+        self._described: dict[Path, tuple[tuple[int, ...], bool]] = {}
         self._readers: OrderedDict[tuple[Any, ...], Reader] = OrderedDict()
         self._fixed = [ModelEntry(id=SHIPPED, name="Inkproof's own", path=None)]
         if model is not None:
@@ -93,6 +92,8 @@ class Library:
             )
         self.default = self._fixed[0].id
         self.reader(None)  # what is wrong with it is told before anything is served
+        # Its own network: the event loop must not wait until another thread is done with a page.
+        self._quick = self._load(self._fixed[0])
 
     def models(self) -> list[ModelEntry]:
         """List the models, the default one first."""
@@ -127,8 +128,6 @@ class Library:
         Refusal : 404, there is no such model
         InkproofError : the file is damaged or no reader of digits
         """
-        from inkproof.photo.reader import Reader
-
         entry = self.entry(model)
         key = (entry.path, entry.stamp)
         with self._lock:
@@ -138,22 +137,16 @@ class Library:
         with self._loading:
             reader = self._readers.get(key)
             if reader is None:
-                if entry.id not in (SHIPPED, _GIVEN) and entry.path is not None:
-                    self._check_inside(entry.path)
-                reader = Reader.load(entry.path)
+                reader = self._load(entry)
         with self._lock:
             self._readers[key] = reader
             while len(self._readers) > _LOADED:
                 self._readers.popitem(last=False)
         return reader
 
-    def loaded(self, model: str | None) -> Reader | None:
-        """Give the model of that id if that takes no time, or None."""
-        for fixed in self._fixed:
-            if model is None or fixed.id == model:
-                with self._lock:
-                    return self._readers.get((fixed.path, fixed.stamp))
-        return None
+    def quick(self, model: str | None) -> Reader | None:
+        """Give the default model for the event loop's own use; None for any other one."""
+        return self._quick if model is None or model == self.default else None
 
     def report(self, report: str) -> bytes:
         """Read a report.
@@ -178,6 +171,20 @@ class Library:
         if len(page) > _REPORT_BYTES:
             raise Refusal(404, f"report: expected at most {_REPORT_BYTES:,} bytes, got more")
         return page
+
+    def _load(self, entry: ModelEntry) -> Reader:
+        from inkproof.photo.reader import Reader, calibration_path
+
+        if entry.path is None or entry.id == _GIVEN:
+            return Reader.load(entry.path)
+        for path in (entry.path, calibration_path(entry.path)):
+            self._check_inside(path)
+        try:
+            return Reader.load(entry.path)
+        except InkproofError as error:
+            # Whoever asks need not know where the folder lies.
+            text = str(error).replace(str(self._runs), "runs")
+            raise Refusal(422, f"model: {text}") from error
 
     def _check_inside(self, path: Path) -> None:
         if self._runs is None or not path.resolve().is_relative_to(self._runs):
@@ -220,7 +227,7 @@ class Library:
         known = self._described.get(path)
         if known is None or known[0] != stamp:
             known = self._described[path] = (stamp, _reads_digits(path))
-        if known[1] is None:
+        if not known[1]:
             return None
         folder, _, file = name.rpartition("/")
         label = folder if file == "model.safetensors" and folder else name
@@ -284,16 +291,17 @@ def _in_order(entries: Any) -> list[ModelEntry]:
     return fixed + sorted((entry for entry in entries if entry.id.startswith("runs/")), key=key)
 
 
-def _reads_digits(path: Path) -> str | None:
-    """Give the model's own name if it takes MNIST's images and tells the ten digits apart."""
+def _reads_digits(path: Path) -> bool:
+    """Say whether a model takes MNIST's images and tells the ten digits apart."""
     from inkproof.model_file import read_description
+    from inkproof.photo.reader import NONE
 
     try:
         description = read_description(path)
     except InkproofError:
-        return None
+        return False
     names = description.get("class_names")
-    shape = description.get("input_shape")
-    if shape != [28, 28, 1] or not isinstance(names, list) or tuple(names[:10]) != _DIGITS:
-        return None
-    return str(description.get("name"))
+    if description.get("input_shape") != [28, 28, 1] or not isinstance(names, list):
+        return False
+    digits = [name for name in names if name != NONE]
+    return len(names) <= 11 and sorted(map(str, digits)) == list("0123456789")

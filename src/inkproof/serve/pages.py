@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, Undefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from inkproof import figures
 from inkproof.report.page import TEMPLATES as REPORT_TEMPLATES
@@ -54,6 +54,7 @@ def _page(name: str, scripts: list[str], **values: Any) -> tuple[bytes, str]:
         lstrip_blocks=True,
     )
     environment.filters["type_text"] = _type_text
+    environment.filters["code"] = _code
     style = environment.get_template("page.css").render(
         light=figures.THEMES["light"], dark=figures.THEMES["dark"]
     )
@@ -78,6 +79,15 @@ def _page(name: str, scripts: list[str], **values: Any) -> tuple[bytes, str]:
 def _hash(content: str) -> str:
     digest = hashlib.sha256(content.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _code(text: object) -> Markup:
+    """Set what stands between backticks as code."""
+    pieces = [escape(piece) for piece in str(text or "").split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if number % 2 else piece
+        for number, piece in enumerate(pieces)
+    )
 
 
 def _type_text(schema: dict[str, Any]) -> str:

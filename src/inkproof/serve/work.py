@@ -85,8 +85,8 @@ class Worker:
         self._limits = PictureLimits(bytes=limits.body_bytes, pixels=limits.pixels)
 
     def tiny(self, jobs: Sequence[Job]) -> list[bytes | BaseException]:
-        """Answer jobs with tiny pictures and models that are loaded, as batches."""
-        return self._batched(jobs, TINY_PIXELS, self._library.loaded)
+        """Answer jobs with tiny pictures and the default model, as one batch."""
+        return self._batched(jobs, TINY_PIXELS, self._library.quick)
 
     def small(self, jobs: Sequence[Job]) -> list[bytes | BaseException]:
         """Answer jobs with small pictures, those of one model as one batch."""

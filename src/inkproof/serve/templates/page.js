@@ -6,8 +6,11 @@
   const STEP = 1 / 28; // of a cursor key
   const PAUSE = 40; // milliseconds from one answer to the next question
   const CALM = 200; // milliseconds without a change before it is asked which pixels spoke
-  const percent = (share) =>
-    share >= 0.9995 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
+  function percent(share) {
+    if (share > 0.999) return "> 99.9 %";
+    if (share < 0.0005) return "< 0.1 %";
+    return `${(100 * share).toFixed(1)} %`;
+  }
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   // What the server is asked
