@@ -24,12 +24,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from machine import describe
 from PIL import Image
 
 import inkproof
+from machine import describe
 
 IMAGES = 200
 BOUNDARY = b"inkproof-benchmark"
@@ -139,7 +140,7 @@ async def latency(
     )
 
 
-async def measure(port: int, options: argparse.Namespace) -> dict[str, object]:
+async def measure(port: int, options: argparse.Namespace) -> dict[str, Any]:
     written, labels = requests(f"127.0.0.1:{port}")
     connections = [
         Connection(*await asyncio.open_connection("127.0.0.1", port))
@@ -165,8 +166,7 @@ def server(model: Path | None) -> Iterator[int]:
     command += ["--model", str(model)] if model else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
+            line = process.stdout.readline() if process.stdout else ""
             if "http://" not in line:
                 sys.exit("the server did not start")
             yield int(line.split("http://")[1].split("/")[0].rsplit(":", 1)[1])
@@ -187,7 +187,6 @@ def main() -> None:
         print(json.dumps(result, indent=1))
         return
     half = result["at_half_load"]
-    assert isinstance(half, dict)
     print(
         f"{result['predictions_a_second']:.0f} predictions a second over "
         f"{options.connections} connections, {result['share_right']:.1%} right\n"

@@ -177,7 +177,7 @@ def test_requests_that_come_together_get_their_own_answers():
     app = create_app()
 
     async def all_at_once():
-        import httpx
+        import httpx2 as httpx
 
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as to:
@@ -228,9 +228,7 @@ def test_what_is_no_picture_is_refused(api):
 def test_a_form_without_exactly_one_picture_is_refused(api):
     picture = encoded(drawn(1))
     refused(api.post("/api/predict", files={"other": picture}), 422, "got 0")
-    refused(
-        api.post("/api/predict", files=[("image", picture), ("image", picture)]), 422, "got 2"
-    )
+    refused(api.post("/api/predict", files=[("image", picture), ("image", picture)]), 422, "got 2")
     refused(api.post("/api/predict", json={"image": 1}), 415, "multipart/form-data")
     refused(api.post("/api/predict"), 415)
     refused(
@@ -290,7 +288,7 @@ def test_places_are_bounded_and_given_back(monkeypatch):
     picture = encoded(drawn(1), "jpeg")
 
     async def many():
-        import httpx
+        import httpx2 as httpx
 
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as to:
@@ -382,9 +380,7 @@ def test_pages_from_elsewhere_cannot_post(api, origin, good):
 
 def test_another_sites_request_is_known_by_its_metadata(api):
     for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 415)):
-        answer = api.post(
-            "/api/predict", files={"image": b"x"}, headers={"Sec-Fetch-Site": site}
-        )
+        answer = api.post("/api/predict", files={"image": b"x"}, headers={"Sec-Fetch-Site": site})
         assert answer.status_code == status
 
 
@@ -435,7 +431,7 @@ def test_the_documentation_tells_every_operation(api):
             for status in operation["responses"]:
                 assert f"<strong>{status}</strong>" in text
     assert "None" not in text
-    assert "`" not in text
+    assert "`" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
 
 
 # --- OpenAPI --------------------------------------------------------------------------------------
@@ -563,7 +559,12 @@ def test_links_are_not_followed(runs, tmp_path):
     [
         *("/reports/../secret.html", "/reports/..%2fsecret.html", "/reports/%2e%2e/secret.html"),
         *("/reports//etc/passwd", "/reports/%2fetc%2fpasswd", "/reports/mine/../../secret.html"),
-        *("/reports/mine%00/report.html", "/reports/", "/reports/mine", "/reports/..%5csecret.html"),
+        *(
+            "/reports/mine%00/report.html",
+            "/reports/",
+            "/reports/mine",
+            "/reports/..%5csecret.html",
+        ),
         "/reports/mine/small/seed-2/model.safetensors",
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -130,7 +131,7 @@ def touch(page: Any, digit: int) -> None:
 
     for points in STROKES[digit]:
         finger("touchStart", points[0])
-        for before, after in zip(points, points[1:], strict=False):
+        for before, after in itertools.pairwise(points):
             for share in (0.33, 0.67, 1):
                 finger(
                     "touchMove",

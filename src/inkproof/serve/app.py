@@ -92,25 +92,23 @@ def create_app(
     return _Application(library, limits, host, names).app
 
 
+def _answer_of(model: type, description: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model, "description": description}}
+
+
 def _reasons(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {
-        status: {"model": schemas.Detail, "description": _WHY[status]} for status in statuses
-    }
+    return {status: {"model": schemas.Detail, "description": _WHY[status]} for status in statuses}
 
 
 class _Application:
-    def __init__(
-        self, library: Library, limits: Limits, host: str, names: Iterable[str]
-    ) -> None:
+    def __init__(self, library: Library, limits: Limits, host: str, names: Iterable[str]) -> None:
         self._library = library
         self._limits = limits
         self._intake = Intake(limits)
         worker = Worker(library, limits)
         self._tiny: InlineLane[Job, bytes] = InlineLane(worker.tiny, most=_INLINE_BATCH)
         self._small: Lane[Job, bytes] = Lane("small", worker.small, threads=1, most=_BATCH)
-        self._large: Lane[Job, bytes] = Lane(
-            "large", worker.large, threads=limits.large, most=1
-        )
+        self._large: Lane[Job, bytes] = Lane("large", worker.large, threads=limits.large, most=1)
         self.app = FastAPI(
             title="Inkproof",
             description="Reads handwritten digits.",
@@ -142,7 +140,7 @@ class _Application:
             "/api/predict",
             summary="Read one digit",
             response_class=Response,
-            responses={200: {"model": schemas.Prediction, "description": "What it is."}} | answers,
+            responses=_answer_of(schemas.Prediction, "What it is.") | answers,
             openapi_extra=_BODY,
         )
         async def predict(
@@ -159,7 +157,7 @@ class _Application:
             "/api/read",
             summary="Read all digits on a page",
             response_class=Response,
-            responses={200: {"model": schemas.PageAnswer, "description": "The digits."}} | answers,
+            responses=_answer_of(schemas.PageAnswer, "The digits.") | answers,
             openapi_extra=_BODY,
         )
         async def read(request: Request, model: ModelId = None) -> Response:
@@ -170,8 +168,7 @@ class _Application:
             "/api/models",
             summary="List the models",
             response_class=Response,
-            responses={200: {"model": schemas.ModelList, "description": "The models."}}
-            | _reasons(403, 503),
+            responses=_answer_of(schemas.ModelList, "The models.") | _reasons(403, 503),
         )
         async def models() -> Response:
             """List the models that `model` can name: the shipped one and those of the runs."""
@@ -192,7 +189,7 @@ class _Application:
             "/healthz",
             summary="Say that the server is there",
             response_class=Response,
-            responses={200: {"model": schemas.Health, "description": "It is."}} | _reasons(403),
+            responses=_answer_of(schemas.Health, "It is.") | _reasons(403),
         )
         async def healthz() -> Response:
             """Answer at once, however much there is to do."""
@@ -300,9 +297,7 @@ def _html(page: bytes, policy: str) -> Response:
 async def _refuse(_: Request, error: Exception) -> Response:
     if not isinstance(error, Refusal):
         raise error
-    return Response(
-        error.body(), status_code=error.status, headers=error.headers, media_type=_JSON
-    )
+    return Response(error.body(), status_code=error.status, headers=error.headers, media_type=_JSON)
 
 
 async def _wrong_parameter(_: Request, error: Exception) -> Response:

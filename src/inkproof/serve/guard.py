@@ -74,9 +74,7 @@ class Guard:
                 headers = message["headers"] = list(message.get("headers", ()))
                 present = {name for name, _ in headers}
                 headers.extend(
-                    (name, value)
-                    for name, value in SECURITY_HEADERS.items()
-                    if name not in present
+                    (name, value) for name, value in SECURITY_HEADERS.items() if name not in present
                 )
             await send(message)
 
@@ -115,8 +113,7 @@ class Guard:
         if origin is not None and not _same_origin(origin, hosts[0]):
             raise Refusal(
                 403,
-                "Origin: expected this server's own pages, "
-                f"got {origin.decode('latin-1')[:100]!r}",
+                f"Origin: expected this server's own pages, got {origin.decode('latin-1')[:100]!r}",
             )
         if site is not None and site not in (b"same-origin", b"none"):
             raise Refusal(403, "Sec-Fetch-Site: expected same-origin, got another site's request")

@@ -7,6 +7,7 @@ that requests that come together go through the model as one batch.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import threading
 import time
@@ -67,6 +68,7 @@ class Lane(Generic[T, R]):
                 return future
             if not self._started:
                 self._started = True
+                atexit.register(self.stop)  # or a thread would still hold a model at the very end
                 for thread in self._threads:
                     thread.start()
             self._queue.append((job, future, loop))
@@ -75,10 +77,12 @@ class Lane(Generic[T, R]):
 
     def stop(self) -> None:
         """Take no more jobs from the queue; jobs that have begun are waited for, but not long."""
+        atexit.unregister(self.stop)
         with self._ready:
             self._stopped = True
             for _, future, loop in self._queue:
-                loop.call_soon_threadsafe(future.cancel)
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(future.cancel)
             self._queue.clear()
             self._ready.notify_all()
         end = time.monotonic() + _STOP_SECONDS
@@ -107,9 +111,7 @@ class Lane(Generic[T, R]):
             del taken, results, futures  # or the last pictures would stay until the next ones come
 
 
-def _settle(
-    futures: Sequence[asyncio.Future[R]], results: Sequence[R | BaseException]
-) -> None:
+def _settle(futures: Sequence[asyncio.Future[R]], results: Sequence[R | BaseException]) -> None:
     for future, result in zip(futures, results, strict=True):
         if future.done():  # given up meanwhile
             continue

@@ -162,7 +162,7 @@ class Library:
             self._check_inside(path)
             # A link or a pipe that was put there after the listing is not followed.
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(handle, "rb") as content:
+            with os.fdopen(handle, "rb") as content:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     raise Refusal(404, "report: expected a file, got something else")
                 page = content.read(_REPORT_BYTES + 1)
