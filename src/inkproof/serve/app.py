@@ -133,6 +133,7 @@ class _Application:
     def _routes(self) -> None:
         app = self.app
         page, page_policy = pages.main_page()
+        written: list[tuple[bytes, str]] = []  # the documentation, once it has been asked for
         health = json_bytes({"status": "ok", "version": app.version})
         answers = _reasons(400, 403, 404, 408, 413, 415, 422, 503)
 
@@ -201,7 +202,9 @@ class _Application:
 
         @app.get("/docs", include_in_schema=False)
         async def docs() -> Response:
-            return _html(*pages.docs_page(app.openapi()))
+            if not written:
+                written.append(pages.docs_page(app.openapi()))
+            return _html(*written[0])
 
         @app.get("/reports/{report:path}", include_in_schema=False)
         async def report(report: str) -> Response:

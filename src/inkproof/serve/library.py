@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from inkproof.errors import InkproofError, StorageError
 from inkproof.serve.refusal import Refusal
 
@@ -94,6 +96,7 @@ class Library:
         self.reader(None)  # what is wrong with it is told before anything is served
         # Its own network: the event loop must not wait until another thread is done with a page.
         self._quick = self._load(self._fixed[0])
+        self._quick.read(np.zeros((1, 28, 28), dtype=np.uint8))  # what is made once is made now
 
     def models(self) -> list[ModelEntry]:
         """List the models, the default one first."""
@@ -198,6 +201,7 @@ class Library:
         return listing
 
     def _list(self) -> _Listing:
+        known, self._described = self._described, {}
         models = {entry.id: entry for entry in self._fixed}
         reports: dict[str, Path] = {}
         if self._runs is not None:
@@ -208,7 +212,7 @@ class Library:
                 if path.name == "report.html":
                     reports[name] = path
                 elif len(models) < _MOST_MODELS:
-                    entry = self._model_entry(path, name)
+                    entry = self._model_entry(path, name, known)
                     if entry is not None:
                         models[entry.id] = entry
             models = {
@@ -216,7 +220,9 @@ class Library:
             }
         return _Listing(models=models, reports=reports, made=time.monotonic())
 
-    def _model_entry(self, path: Path, name: str) -> ModelEntry | None:
+    def _model_entry(
+        self, path: Path, name: str, described: dict[Path, tuple[tuple[int, ...], bool]]
+    ) -> ModelEntry | None:
         try:
             about = path.stat()
         except OSError:
@@ -224,9 +230,10 @@ class Library:
         if about.st_size > _MODEL_BYTES:
             return None
         stamp = (about.st_ino, about.st_size, about.st_mtime_ns)
-        known = self._described.get(path)
+        known = described.get(path)
         if known is None or known[0] != stamp:
-            known = self._described[path] = (stamp, _reads_digits(path))
+            known = (stamp, _reads_digits(path))
+        self._described[path] = known
         if not known[1]:
             return None
         folder, _, file = name.rpartition("/")
