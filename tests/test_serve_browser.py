@@ -222,7 +222,7 @@ def test_the_prediction_moves_as_one_draws(open_page: Any):
 def test_late_answers_are_not_shown(open_page: Any):
     page = open_page()
     held: list[Any] = []
-    page.route("**/api/predict", lambda route: held.append(route))
+    page.route("**/api/predict", lambda route: held.append(route))  # noqa: PLW0108
     draw(page, 7, steps=1)
     page.wait_for_timeout(200)
     assert len(held) == 1  # one question at a time

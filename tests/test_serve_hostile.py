@@ -300,9 +300,9 @@ def test_200_slow_connections_keep_nobody_out(server: tuple[Any, int]):
 
 def test_more_connections_than_it_takes_are_told_so(server: tuple[Any, int]):
     _, port = server
-    idle = []
+    idle: list[socket.socket] = []
     try:
-        for _ in range(320):
+        while len(idle) < 320:
             idle.append(socket.create_connection(("127.0.0.1", port), timeout=15))
         idle[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = idle[-1].recv(1 << 16)
@@ -330,11 +330,14 @@ def test_schemathesis_finds_no_fault(server: tuple[Any, int], tmp_path: Path):
     pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     _, port = server
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "schemathesis"), "run", f"http://127.0.0.1:{port}/openapi.json"]
-        + ["--max-examples", "40", "--generation-database", "none", "--seed", "1"]
-        + ["--phases", "examples,coverage,fuzzing", "--request-timeout", "10"]
-        + ["--checks", "not_a_server_error,status_code_conformance,content_type_conformance"]
-        + ["--checks", "response_headers_conformance,response_schema_conformance"],
+        [
+            str(Path(sys.executable).parent / "schemathesis"),
+            *("run", f"http://127.0.0.1:{port}/openapi.json", "--seed", "1"),
+            *("--max-examples", "40", "--generation-database", "none", "--request-timeout", "10"),
+            *("--phases", "examples,coverage,fuzzing", "--checks"),
+            "not_a_server_error,status_code_conformance,content_type_conformance,"
+            "response_headers_conformance,response_schema_conformance",
+        ],
         capture_output=True,
         text=True,
         timeout=120,
