@@ -26,7 +26,7 @@ from inkproof.photo.reader import NONE, Calibration, combine
 from inkproof.statistics import fit_temperature, wilson_interval
 from inkproof.storage import write_bytes
 
-PASSING = 0.995
+PASSING = 0.997
 HIGHEST = 0.5
 NAME = "handwriting"
 
