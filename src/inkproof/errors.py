@@ -77,10 +77,6 @@ class DataError(InkproofError, ValueError):
     """Images or labels that cannot be used."""
 
 
-class PictureError(DataError):
-    """A picture that cannot be read."""
-
-
 class ModelError(InkproofError, ValueError):
     """Layers that fit neither each other nor the data."""
 
