@@ -243,8 +243,9 @@ def test_requests_that_are_no_http_are_refused(server: tuple[Any, int]):
     for request in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40),
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\n\r\n",  # no Host
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n",  # no Host
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n"
+        b"Connection: close\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: \x00\r\n\r\n",
         b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"

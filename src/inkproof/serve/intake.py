@@ -40,20 +40,18 @@ class Intake:
         Refusal : 413 too large, 408 too slow, 503 too much waits already
         """
         most = self._limits.body_bytes
-        announced = request.headers.get("content-length", "0")
+        announced = int(request.headers.get("content-length", "0"))
+        if announced > most:
+            if request.headers.get("expect", "").lower() != "100-continue":
+                await self._drain(request)
+            raise _too_large(most, f"{announced:,}")
         pieces: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(self._limits.upload_seconds):
-                if int(announced) > most:
-                    await self._drain(request)
-                    raise _too_large(most, f"{int(announced):,}")
                 async for piece in request.stream():
-                    if not piece:
-                        continue
                     if size + len(piece) > most:
-                        await self._drain(request)
-                        raise _too_large(most, "more")
+                        break
                     if self.held + len(piece) > self._limits.waiting_bytes:
                         raise Refusal(
                             503, "the server holds as many bodies as it can; try again", _CLOSE
@@ -61,6 +59,8 @@ class Intake:
                     size += len(piece)
                     self.held += len(piece)
                     pieces.append(piece)
+                else:
+                    return b"".join(pieces)
         except TimeoutError:
             self.release(size)
             raise Refusal(
@@ -75,7 +75,10 @@ class Intake:
         except BaseException:
             self.release(size)
             raise
-        return b"".join(pieces)
+        self.release(size)
+        pieces.clear()
+        await self._drain(request)
+        raise _too_large(most, "more")
 
     def release(self, size: int) -> None:
         """Give back what a body held."""

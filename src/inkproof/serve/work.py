@@ -154,6 +154,11 @@ class Worker:
         return self._library.default if job.model is None else job.model
 
     def _decoded(self, picture: bytes) -> npt.NDArray[np.uint8]:
+        pixels = png_pixels(picture[:64])
+        if pixels is not None and pixels > self._limits.pixels:
+            raise Refusal(
+                413, f"image: expected at most {self._limits.pixels:,} pixels, got {pixels:,}"
+            )
         return decode_picture(picture, name="image", limits=self._limits)
 
 
