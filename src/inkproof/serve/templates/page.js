@@ -171,11 +171,13 @@
   function undo() {
     if (picture) picture = null;
     else strokes.pop();
+    subject += 1;
     if (pen) pen.down = false;
     pointer = null;
     changed();
   }
   function clear() {
+    subject += 1;
     picture = null;
     strokes = [];
     if (pen) pen.down = false;
@@ -240,7 +242,8 @@
 
   // The answer
 
-  let version = 0; // of what is to be read
+  let version = 0; // of what is to be read: a stroke makes a new one
+  let subject = 0; // what is read: while one draws on, an answer may be a little late
   let shown = -1; // the version whose answer is shown
   let asking = false;
   let calm = 0;
@@ -278,11 +281,12 @@
     clearTimeout(calm);
     while (shown !== version) {
       const current = version;
+      const about = subject;
       try {
         if (!strokes.length && !picture) showNothing();
         else {
           const answer = await ask("/api/predict", await source(), {});
-          if (current === version || shown < current) show(answer);
+          if (about === subject) show(answer);
         }
         tell("");
       } catch (error) {
@@ -433,6 +437,7 @@
     strokes = [];
     pen = null;
     picture = { blob: file, image: null };
+    subject += 1;
     changed();
     const mine = picture;
     mine.image = await loaded(URL.createObjectURL(file));
@@ -606,6 +611,7 @@
   byId("model").addEventListener("change", () => {
     showReport();
     forget();
+    subject += 1;
     version += 1;
     look();
     if (mode() === "page" && page) readPage(page);
