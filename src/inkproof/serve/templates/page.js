@@ -148,6 +148,7 @@
     pad.setPointerCapture(event.pointerId);
     pointer = event.pointerId;
     pen = null;
+    if (picture) subject += 1;
     picture = null;
     strokes.push([place(event)]);
     changed();
@@ -209,6 +210,7 @@
       if (event.repeat) return;
       pen.down = !pen.down;
       if (pen.down) {
+        if (picture) subject += 1;
         picture = null;
         strokes.push([[pen.x, pen.y]]);
         changed();
