@@ -130,7 +130,7 @@ def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
 
 
 def _paper(levels: Array, window: float) -> Array:
-    """Estimate the paper's level under the ink: a high percentile around each place.
+    """Estimate the paper's level under the ink, from what is around each place.
 
     The window is wider than any stroke, so paper is always in it, and narrower than most shadows.
     """
@@ -139,8 +139,11 @@ def _paper(levels: Array, window: float) -> Array:
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
     coarse = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BOX))
     side = max(3, round(window * max(coarse.shape)) | 1)
-    high = ndimage.percentile_filter(coarse, 75, size=side, mode="nearest")
-    high = ndimage.gaussian_filter(high, side / 6, mode="nearest")
+    # Closing: a dark stroke narrower than the window takes the level of the paper at its sides.
+    high = ndimage.grey_closing(
+        ndimage.gaussian_filter(coarse, 0.6, mode="nearest"), size=(side, side), mode="nearest"
+    )
+    high = ndimage.gaussian_filter(high, side / 8, mode="nearest")
     if factor == 1:
         return np.asarray(high, dtype=np.float32)
     return np.asarray(Image.fromarray(high).resize((width, height), Image.Resampling.BILINEAR))

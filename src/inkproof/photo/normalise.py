@@ -20,7 +20,7 @@ __all__ = ["full_ink", "normalise_digit", "pen_like_mnist", "place_ink", "stroke
 
 _SIDE: Final = 28
 _BOX: Final = 20
-_FAINT: Final = 0.15  # of full ink: less does not count for the box
+_FAINT: Final = 3.0  # of 255: less does not count for the box
 _LONGEST: Final = 320
 _SMALLEST: Final = 56  # thinner pictures are enlarged first, so that the pen can be thickened
 _THINNEST: Final = 1.8
@@ -121,7 +121,7 @@ def place_ink(ink: npt.NDArray[Any], *, deslant: bool = False) -> npt.NDArray[np
     if deslant:
         values = _upright(values)
     result = np.zeros((_SIDE, _SIDE), dtype=np.uint8)
-    strong = values > max(_FAINT * float(values.max(initial=0)), 8.0)
+    strong = values > _FAINT
     if not strong.any():
         return result
     rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
