@@ -20,6 +20,7 @@ __all__ = ["full_ink", "normalise_digit", "pen_like_mnist", "place_ink", "stroke
 
 _SIDE: Final = 28
 _BOX: Final = 20
+_CENTRE: Final = 14  # the pixel to which MNIST's images put it: so all of them come back exactly
 _FAINT: Final = 3.0  # of 255: less does not count for the box
 _LONGEST: Final = 320
 _SMALLEST: Final = 56  # thinner pictures are enlarged first, so that the pen can be thickened
@@ -133,8 +134,8 @@ def place_ink(ink: npt.NDArray[Any], *, deslant: bool = False) -> npt.NDArray[np
     mass = max(float(small.sum()), 1e-6)
     down = float((small.sum(axis=1) * np.arange(height)).sum()) / mass
     right = float((small.sum(axis=0) * np.arange(width)).sum()) / mass
-    top = min(max(round((_SIDE - 1) / 2 - down), 0), _SIDE - height)
-    left = min(max(round((_SIDE - 1) / 2 - right), 0), _SIDE - width)
+    top = min(max(round(_CENTRE - down), 0), _SIDE - height)
+    left = min(max(round(_CENTRE - right), 0), _SIDE - width)
     result[top : top + height, left : left + width] = np.rint(small).astype(np.uint8)
     return result
 
