@@ -4,8 +4,8 @@ Starts ``inkproof serve`` and a client of its own, both on the cores of this mac
 share. The client keeps connections open and sends MNIST's test images as PNG files, one a request,
 as ``multipart/form-data``. First each connection asks as soon as it has its answer: that is the
 throughput. Then requests are sent at random times (a Poisson process), first half as many a second,
-then half of what is promised, 500, and each one's latency is counted from the time it should have been sent, so that a server that stalls
-is not spared the requests that it kept from being sent.
+then half of what is promised, 500. Each one's latency is counted from the time it should have been
+sent, so that a server that stalls is not spared the requests that it kept from being sent.
 
     python benchmarks/serve.py [--seconds 10] [--connections 16] [--model M] [--json]
 """
