@@ -199,9 +199,10 @@ def test_every_digit_drawn_with_a_finger_is_read(open_page: Any):
         for _ in range(3):
             try:
                 step(*arguments)
-                return
             except AssertionError:
                 tries += 1
+            else:
+                return
         step(*arguments)
 
     def draw_and_read(digit: int) -> None:
