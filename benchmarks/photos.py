@@ -16,6 +16,7 @@ The naive way gets the true boxes for nothing: each is cut out of the grey pictu
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -26,8 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import drawn
-from pages.sheet import Glyph, Sheet, make_sheet, mnist_glyph
 from PIL import Image
 
 from inkproof import load
@@ -36,6 +35,8 @@ from inkproof.photo.decode import decode_picture
 from inkproof.photo.page import PageReading, read_page
 from inkproof.photo.reader import Reader
 from inkproof.statistics import wilson_interval
+from pages import drawn
+from pages.sheet import Glyph, Sheet, make_sheet, mnist_glyph
 
 _COVERED = 0.4
 _state: dict[str, Any] = {}
@@ -102,7 +103,7 @@ def judge(sheet: Sheet, read: PageReading) -> dict[str, Any]:
         "found": len(of_true),
         "right": right,
         "invented": len(read.digits) - len(used),
-        "ordered": sum(a < b for a, b in zip(order[:-1], order[1:], strict=True)),
+        "ordered": sum(a < b for a, b in itertools.pairwise(order)),
         "together": sum(together),
         "neighbours": max(0, len(order) - 1),
     }
@@ -122,10 +123,7 @@ def naive(sheet: Sheet, picture: np.ndarray, reader: Reader) -> dict[str, int]:
         return {"naive": 0, "naive_inverted": 0}
     grey = Image.fromarray(picture).convert("L")
     cuts = np.stack(
-        [
-            np.asarray(grey.crop(tuple(map(round, one.box))).resize((28, 28)))
-            for one in sheet.digits
-        ]
+        [np.asarray(grey.crop(tuple(map(round, one.box))).resize((28, 28))) for one in sheet.digits]
     )
     turned = cuts if sheet.traits["polarity"] == "light on dark" else 255 - cuts
     truth = [one.digit for one in sheet.digits]
@@ -142,7 +140,8 @@ def share(text: str, hits: int, n: int) -> str:
     if not n:
         return f"{text:24}  none"
     value = wilson_interval(hits, n)
-    return f"{text:24}{hits:7,} of {n:7,}  {100 * hits / n:6.2f} % [{100 * value.low:.2f}, {100 * value.high:.2f}]"
+    interval = f"[{100 * value.low:.2f}, {100 * value.high:.2f}]"
+    return f"{text:24}{hits:7,} of {n:7,}  {100 * hits / n:6.2f} % {interval}"
 
 
 def main() -> None:

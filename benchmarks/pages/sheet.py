@@ -145,9 +145,7 @@ def _write(
                 np.maximum(place, mark[:, : place.shape[1]], out=place)
                 solid = np.flatnonzero((mark > 0.5).any(axis=1))
                 box = (x, top + solid[0], x + mark.shape[1], top + solid[-1] + 1)
-                truth.append(
-                    Digit(digit=int(labels[row]), box=box, line=line, number=number)
-                )
+                truth.append(Digit(digit=int(labels[row]), box=box, line=line, number=number))
                 x += mark.shape[1] + round(tall * float(rng.uniform(0.10, 0.26)))
             x += round(tall * float(rng.uniform(0.9, 2.0)))
         line += any_here
