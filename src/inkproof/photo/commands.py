@@ -89,9 +89,9 @@ def predict_pictures(
         if as_json:
             records.append(record)
         else:
-            print(line)  # noqa: T201
+            print(line)
     if as_json:
-        print(json.dumps(records, indent=1))  # noqa: T201
+        print(json.dumps(records, indent=1))
     return int(failed)
 
 
@@ -130,14 +130,14 @@ def read_photos(
             _write(annotate, name, annotated_png(picture, page))
         if form == "text":
             if len(paths) > 1:
-                print(f"{_safe(str(path))}:")  # noqa: T201
-            print(page.text or "(no digits)")  # noqa: T201
+                print(f"{_safe(str(path))}:")
+            print(page.text or "(no digits)")
         else:
             pages.append({"photo": str(path)} | page.to_json())
     if form == "json":
-        print(json.dumps(pages, indent=1))  # noqa: T201
+        print(json.dumps(pages, indent=1))
     elif form == "csv":
-        print(_csv(pages), end="")  # noqa: T201
+        print(_csv(pages), end="")
     return int(failed)
 
 
@@ -197,13 +197,13 @@ def _progress(paths: Sequence[Path], names: list[str]) -> Iterator[tuple[Path, s
         now = time.monotonic()
         if len(paths) > _FEW and done and now - last > _EVERY_SECONDS:
             last = now
-            print(f"inkproof: {done:,} of {len(paths):,} done", file=sys.stderr)  # noqa: T201
+            print(f"inkproof: {done:,} of {len(paths):,} done", file=sys.stderr)
         yield pair
 
 
 def _complain(error: InkproofError) -> None:
     text = _safe(" ".join(str(error).split()), 500)
-    print(f"inkproof: error: {text}", file=sys.stderr)  # noqa: T201
+    print(f"inkproof: error: {text}", file=sys.stderr)
 
 
 def _safe(text: str, most: int = _LONGEST_NAME) -> str:

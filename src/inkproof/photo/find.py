@@ -109,9 +109,7 @@ def pieces_of(mask: Mask) -> list[Piece]:
         left, top, right, bottom = box
         if right - left > 6 * typical:
             continue
-        found.append(
-            Piece(box=box, mask=np.isin(names[top:bottom, left:right], numbers))
-        )
+        found.append(Piece(box=box, mask=np.isin(names[top:bottom, left:right], numbers)))
     return found
 
 
@@ -225,9 +223,7 @@ def _lines(mask: Mask, tilt: float) -> Mask:
     solid = ndimage.maximum_filter1d(level.view(np.uint8), 3, axis=0)
     solid = ndimage.maximum_filter1d(solid, 5, axis=1)
     run = max(25, width // 14)
-    straight = ndimage.maximum_filter1d(
-        ndimage.minimum_filter1d(solid, run, axis=1), run, axis=1
-    )
+    straight = ndimage.maximum_filter1d(ndimage.minimum_filter1d(solid, run, axis=1), run, axis=1)
     names, _ = ndimage.label(straight, structure=_EIGHT)
     found = np.zeros_like(mask)
     for number, place in enumerate(ndimage.find_objects(names), start=1):
@@ -249,4 +245,3 @@ def _thickness(lines: Mask) -> int:
     edges = (np.diff(lines.astype(np.int8), axis=0) == 1).sum(axis=0) + lines[0]
     some = edges > 0
     return max(1, round(float(np.median(per_column[some] / edges[some])))) if some.any() else 1
-

@@ -46,9 +46,7 @@ def grey_levels(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.fromarray(picture).convert("L"))
 
 
-def shrunk(
-    grey: npt.NDArray[np.uint8], longest: int
-) -> tuple[npt.NDArray[np.uint8], float]:
+def shrunk(grey: npt.NDArray[np.uint8], longest: int) -> tuple[npt.NDArray[np.uint8], float]:
     """Average a picture down by a whole factor, so that no side is longer; also the factor."""
     factor = -(-max(grey.shape) // longest)
     if factor <= 1:

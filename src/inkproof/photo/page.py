@@ -212,7 +212,7 @@ def _split(read: list[_Read], ink: Array, reader: Reader, deslant: bool) -> list
         piece, _, reading = one
         wide = piece.width > 0.75 * usual and piece.width > 0.75 * piece.height
         doubtful = not reading.is_digit or _score(reading) < math.log(0.8)
-        if depth < 1 or not (wide and doubtful or piece.width > 1.5 * usual):
+        if depth < 1 or not ((wide and doubtful) or piece.width > 1.5 * usual):
             result.append(one)
             continue
         options = [
@@ -286,4 +286,3 @@ def _apart(piece: Piece, column: int, usual: float) -> tuple[Piece, Piece] | Non
             )
         )
     return parts[0], parts[1]
-
