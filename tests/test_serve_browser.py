@@ -144,9 +144,9 @@ def touch(page: Any, digit: int) -> None:
         finger("touchEnd")
 
 
-def reads(page: Any, digit: int) -> None:
+def reads(page: Any, digit: int, seconds: float = 6.0) -> None:
     """Wait until the page says that it reads this digit."""
-    until(page, f"document.getElementById('sure').textContent.startsWith('{digit}, ')")
+    until(page, f"document.getElementById('sure').textContent.startsWith('{digit}, ')", seconds)
     assert page.inner_text("#big") == str(digit)
     assert page.locator("#bars .top").count() == 1
     assert page.locator("#bars .top").inner_text().startswith(str(digit))
@@ -186,7 +186,7 @@ def test_every_digit_drawn_with_the_mouse_is_read(open_page: Any):
 def tap_clear(page: Any) -> None:
     page.wait_for_timeout(400)  # or two touches would be taken for a double tap
     page.tap("#clear")
-    until(page, "document.getElementById('big').textContent === '–'")
+    until(page, "document.getElementById('big').textContent === '–'", 2)
 
 
 def test_every_digit_drawn_with_a_finger_is_read(open_page: Any):
@@ -209,7 +209,7 @@ def test_every_digit_drawn_with_a_finger_is_read(open_page: Any):
         if page.inner_text("#big") != "–":
             tap_clear(page)
         touch(page, digit)
-        reads(page, digit)
+        reads(page, digit, 2)
 
     for digit in STROKES:
         patiently(draw_and_read, digit)

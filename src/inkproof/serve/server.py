@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -70,6 +71,9 @@ def run_server(
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
+        # What is there now stays: to look through it for garbage would stop everything for a while.
+        gc.collect()
+        gc.freeze()
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         _Server(config, lambda: on_ready(f"http://{shown}:{bound}/")).run(sockets=[listener])
