@@ -71,12 +71,16 @@ def run_server(
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
+        bound = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        server = _Server(config, lambda: on_ready(f"http://{shown}:{bound}/"))
         # What is there now stays: to look through it for garbage would stop everything for a while.
         gc.collect()
         gc.freeze()
-        bound = listener.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
-        _Server(config, lambda: on_ready(f"http://{shown}:{bound}/")).run(sockets=[listener])
+        try:
+            server.run(sockets=[listener])
+        finally:
+            gc.unfreeze()
 
 
 class _Server(uvicorn.Server):
