@@ -93,9 +93,9 @@ void Data::list_filled(const T* raw) {
         const T* values = raw + row * width;
         const std::size_t start = at;
         starts_.push_back(start);
-        for (int begin = 0; begin < features_; begin += PART) {
+        for (int begin = 0; begin < features_; begin += SPARSE_INPUTS) {
             bounds_.push_back(static_cast<std::uint16_t>(at - start));
-            const int end = std::min(begin + PART, features_);
+            const int end = std::min(begin + SPARSE_INPUTS, features_);
             for (int k = begin; k < end; ++k) {
                 features_of_[at] = static_cast<std::uint16_t>(k);
                 if constexpr (std::is_same_v<T, float>)
@@ -142,7 +142,7 @@ template <typename T>
 void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, std::int64_t first,
                        int lanes, std::int64_t count, Range parts) const {
     const auto width = static_cast<std::size_t>(features_);
-    const int end = std::min(parts.end * PART, features_);
+    const int end = std::min(parts.end * SPARSE_INPUTS, features_);
     for (int block = 0; block * BLOCK < lanes; ++block) {
         const int here = std::min(BLOCK, lanes - block * BLOCK);
         const T* rows[BLOCK];
@@ -154,7 +154,7 @@ void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, 
                             width * sizeof(T));
         }
         float* x = inputs.x.get() + static_cast<std::size_t>(block) * inputs.block_stride;
-        for (int k = parts.begin * PART; k < end; k += VL)
+        for (int k = parts.begin * SPARSE_INPUTS; k < end; k += VL)
             for (int b = 0; b < BLOCK; b += VL) {
                 V tile[VL];
 #pragma GCC unroll 16
@@ -173,8 +173,8 @@ void Data::gather_lists(Inputs& inputs, const std::int64_t* order, std::int64_t 
     const auto width = static_cast<std::size_t>(features_);
     const auto stride = static_cast<std::size_t>(this->parts(features_) + 1);
     const std::size_t value_bytes = bytes_ ? 1 : sizeof(float);
-    const int begin = std::min(parts.begin * PART, features_);
-    const int end = std::min(parts.end * PART, features_);
+    const int begin = std::min(parts.begin * SPARSE_INPUTS, features_);
+    const int end = std::min(parts.end * SPARSE_INPUTS, features_);
     for (int block = 0; block * BLOCK < lanes; ++block) {
         const int here = std::min(BLOCK, lanes - block * BLOCK);
         float* x = inputs.x.get() + static_cast<std::size_t>(block) * inputs.block_stride;

@@ -39,7 +39,7 @@ public:
     bool sparse() const { return sparse_; }
 
     // How many parts the inputs fall into; a part's weights stay in the first-level cache.
-    static int parts(int features) { return (features + PART - 1) / PART; }
+    static int parts(int features) { return (features + SPARSE_INPUTS - 1) / SPARSE_INPUTS; }
 
     // Brings the rows order[first ...] (or just first ...) into some parts of the inputs of a
     // batch. Rows of the batch after it, up to row count of the order, are asked for ahead.
@@ -51,8 +51,6 @@ public:
               std::uint32_t epoch, float* scratch) const;
 
 private:
-    static constexpr int PART = 576 / SPARSE_PANELS;
-
     template <typename T>
     void list_filled(const T* raw);
     template <typename T>

@@ -18,23 +18,29 @@
 
 namespace inkproof {
 
-// How many registers a tile may use: its units (or inputs) by its vectors of lanes (or units).
+// Sizes that suit the variant's registers, and caches of 32 KiB and 512 KiB; no result depends on
+// them.
+//   TILE, TILE_VECTORS      registers of a tile: its units (or inputs) by its vectors of lanes
+//   UPDATE_INPUTS           inputs of a tile of the weight gradient
+//   SPARSE_PANELS           panels that a sparse forward product works on together
+//   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache
+//   SPARSE_UPDATE_PANELS    panels that a sparse weight gradient works on together
+//   PANELS_IN_CACHE         updated and then used while the second-level cache has them
 #if INKPROOF_VL == 16
-constexpr int TILE = 8, TILE_VECTORS = 2;
+constexpr int TILE = 8, TILE_VECTORS = 2, UPDATE_INPUTS = 16;
+constexpr int SPARSE_PANELS = 8, SPARSE_INPUTS = 72, SPARSE_UPDATE_PANELS = 8;
+constexpr int PANELS_IN_CACHE = 8;
 #elif INKPROOF_VL == 8
-constexpr int TILE = 4, TILE_VECTORS = 2;
+constexpr int TILE = 6, TILE_VECTORS = 2, UPDATE_INPUTS = 6;
+constexpr int SPARSE_PANELS = 4, SPARSE_INPUTS = 112, SPARSE_UPDATE_PANELS = 6;
+constexpr int PANELS_IN_CACHE = 12;
 #else
-constexpr int TILE = 4, TILE_VECTORS = 2;
+constexpr int TILE = 4, TILE_VECTORS = 2, UPDATE_INPUTS = 3;
+constexpr int SPARSE_PANELS = 2, SPARSE_INPUTS = 288, SPARSE_UPDATE_PANELS = 2;
+constexpr int PANELS_IN_CACHE = 8;
 #endif
+constexpr int UPDATE_PANELS = 1;     // of a tile of the weight gradient
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
-#if INKPROOF_VL == 16
-constexpr int SPARSE_PANELS = 8;     // panels that a sparse product works on together
-#elif INKPROOF_VL == 8
-constexpr int SPARSE_PANELS = 4;
-#else
-constexpr int SPARSE_PANELS = 2;
-#endif
-constexpr int SPARSE_UPDATE_PANELS = VL / 2;  // eight sums
 
 template <int N>
 struct Int {
@@ -194,14 +200,6 @@ static inline void update_tile(float* w, std::size_t panel_stride, const std::ui
                 store(at, load(at) + sum[i][p * VP + j] * scale);
             }
 }
-
-#if INKPROOF_VL == 16
-constexpr int UPDATE_INPUTS = 16, UPDATE_PANELS = 1;
-#elif INKPROOF_VL == 8
-constexpr int UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
-#else
-constexpr int UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
-#endif
 
 static inline void update_panels(float* w, std::size_t panel_stride, int panels,
                                  const std::uint32_t* rows, int count, const float* x,

@@ -12,7 +12,6 @@ namespace {
 constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
 constexpr int INFERENCE_LANES = 128;
 constexpr int OWN_INPUTS = 4;        // up to so many threads gather the whole batch each
-constexpr int PANELS_IN_CACHE = 8;   // updated and then used while the second-level cache has them
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
@@ -441,21 +440,26 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
     const std::size_t t_stride = layer.lane_stride;
     if (is_input && sparse) {
-        for (int group = panels.begin; group < panels.end; group += SPARSE_UPDATE_PANELS)
-            with_constant<SPARSE_UPDATE_PANELS>(
-                std::min(SPARSE_UPDATE_PANELS, panels.end - group), [&](auto count) {
-                    for (int k = inputs.begin; k < inputs.end; ++k) {
-                        const std::uint32_t* masks = in.masks.get() + k;
-                        std::uint32_t any = 0;
-                        for (int block = 0; block < batch.blocks; ++block)
-                            any |= masks[block * layer.spec.inputs];
-                        if (any == 0) continue;
-                        sparse_update<decltype(count)::value>(
-                            weights + group * layer.panel_stride + k * PANEL, layer.panel_stride,
-                            masks, static_cast<std::size_t>(layer.spec.inputs),
-                            from.x + k * BLOCK, from.block_stride, t + group * PANEL, t_stride, batch.blocks, scale);
-                    }
-                });
+        // In groups of about the same size: a small last one would cost as much as a whole one.
+        const int count = panels.end - panels.begin;
+        const int groups = (count + SPARSE_UPDATE_PANELS - 1) / SPARSE_UPDATE_PANELS;
+        for (int group = 0; group < groups; ++group) {
+            const Range some = share(count, 1, group, groups);
+            const int first = panels.begin + some.begin;
+            with_constant<SPARSE_UPDATE_PANELS>(some.end - some.begin, [&](auto wanted) {
+                for (int k = inputs.begin; k < inputs.end; ++k) {
+                    const std::uint32_t* masks = in.masks.get() + k;
+                    std::uint32_t any = 0;
+                    for (int block = 0; block < batch.blocks; ++block)
+                        any |= masks[block * layer.spec.inputs];
+                    if (any == 0) continue;
+                    sparse_update<decltype(wanted)::value>(
+                        weights + first * layer.panel_stride + k * PANEL, layer.panel_stride,
+                        masks, static_cast<std::size_t>(layer.spec.inputs), from.x + k * BLOCK,
+                        from.block_stride, t + first * PANEL, t_stride, batch.blocks, scale);
+                }
+            });
+        }
     } else {
         const Range mine = listed(from, inputs);
         for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
