@@ -247,10 +247,10 @@ def blank(rng: Rng, number: int) -> tuple[Picture, str]:
 
 
 def photographed(ink: npt.NDArray[np.float64], rng: Rng) -> Picture:
-    """Turn it a little, blur it, add noise, clear the paper, and place it as MNIST was made."""
+    """Turn, blur, bring to full contrast, add noise, clear the paper; place as MNIST was made."""
     turned = ndimage.rotate(ink, rng.uniform(-10, 10), reshape=False, order=1)
     blurred = ndimage.gaussian_filter(turned, rng.uniform(0.3, 2.2))
-    seen = blurred + rng.normal(0, rng.uniform(0.01, 0.06), ink.shape)
+    seen = blurred / blurred.max() + rng.normal(0, rng.uniform(0.01, 0.06), ink.shape)
     return place((np.clip((seen - 0.25) / 0.55, 0, 1) * 255).astype(np.uint8))
 
 

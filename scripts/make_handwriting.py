@@ -70,9 +70,8 @@ def make(share: float, jobs: int | None) -> dict[str, npt.NDArray[np.generic]]:
     -------
     x_train, y_train, x_test, y_test, class_names, for ``np.savez``
     """
-    train, kept = mnist_parts()
-    train = train[0][: round(share * len(train[0]))], train[1][: round(share * len(train[0]))]
-    kept = kept[0][: round(share * KEPT_BACK)], kept[1][: round(share * KEPT_BACK)]
+    all_train, all_kept = mnist_parts()
+    train, kept = _first(all_train, share), _first(all_kept, share)
 
     def some(count: int) -> int:
         return max(1, round(share * count))
@@ -83,11 +82,11 @@ def make(share: float, jobs: int | None) -> dict[str, npt.NDArray[np.generic]]:
             ("photos", len(train[0]), *train),
             ("drawn digits", some(DRAWN_DIGITS), *none),
             ("font digits", some(FONT_DIGITS), *none),
-            ("non-digits", some(NON_DIGITS), *train),
+            ("non-digits", some(NON_DIGITS), *all_train),
         ],
         "test": [
             ("photos", len(kept[0]), *kept),
-            ("non-digits", some(VALIDATION_NON_DIGITS), *kept),
+            ("non-digits", some(VALIDATION_NON_DIGITS), *all_kept),
         ],
     }
     result: dict[str, npt.NDArray[np.generic]] = {}
@@ -105,6 +104,11 @@ def mnist_parts() -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
     split = load("mnist").train
     train, kept = split.hold_out(KEPT_BACK / len(split), seed=0)
     return (train.images[..., 0], train.labels), (kept.images[..., 0], kept.labels)
+
+
+def _first(part: tuple[Images, Labels], share: float) -> tuple[Images, Labels]:
+    count = max(1, round(share * len(part[0])))
+    return part[0][:count], part[1][:count]
 
 
 def _tasks(plan: list[tuple[str, int, Images, Labels]], role: int) -> list[_Task]:

@@ -39,7 +39,10 @@ def affine(ink: Ink, rng: np.random.Generator, strength: float = 1.0) -> Ink:
 
 
 def repenned(ink: Ink, rng: np.random.Generator) -> Ink:
-    """Draw the same strokes with another pen: thinner to very thin, thicker to very thick."""
+    """Draw the same strokes with another pen: thinner to very thin, thicker to very thick.
+
+    A width that is nearly the old one gives paler ink, down to half.
+    """
     inside = ink > 127
     if not inside.any():
         return ink
