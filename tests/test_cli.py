@@ -415,7 +415,8 @@ def test_pictures_and_pages_are_read(tmp_path):
     assert len(process.stderr.splitlines()) == 1
     assert "something else" in process.stderr
     assert "\x1b" not in process.stderr + process.stdout
-    assert Image.open(tmp_path / "seen" / "0.png").size == (28, 28)
+    with Image.open(tmp_path / "seen" / "0.png") as seen:
+        assert seen.size == (28, 28)
     found = json.loads(call("predict", "0.png", "blank.png", "--json", cwd=tmp_path).stdout)
     assert [one["digit"] for one in found] == [5, None]
     assert sum(found[0]["probabilities"]) == pytest.approx(1)
@@ -423,7 +424,8 @@ def test_pictures_and_pages_are_read(tmp_path):
     page = call("read", "0.png", "--format", "json", "--annotate", "drawn", cwd=tmp_path)
     assert page.returncode == 0, page.stderr
     assert [digit["digit"] for digit in json.loads(page.stdout)[0]["digits"]] == [5]
-    assert Image.open(tmp_path / "drawn" / "0.png").size == (150, 150)
+    with Image.open(tmp_path / "drawn" / "0.png") as drawn:
+        assert drawn.size == (150, 150)
     table = call("read", "0.png", "none.png", "--format", "csv", cwd=tmp_path)
     assert table.returncode == 1
     assert "none.png: cannot be read" in table.stderr

@@ -46,7 +46,7 @@ MAY_IMPORT = {
         "run_folder",
         "trust",
     },
-    "photo": {"model"},
+    "photo": {"model", "model_file"},
     "preprocessing": {"layers"},
     "progress": {"study", "training"},
     "published": set(),

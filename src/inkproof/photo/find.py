@@ -227,8 +227,12 @@ def _lines(mask: Mask, tilt: float) -> Mask:
     names, _ = ndimage.label(straight, structure=_EIGHT)
     found = np.zeros_like(mask)
     for number, place in enumerate(ndimage.find_objects(names), start=1):
-        if place[1].stop - place[1].start >= _RULE_SPAN * width:
-            found[place] |= names[place] == number
+        span = place[1].stop - place[1].start
+        if span >= _RULE_SPAN * width:
+            own = names[place] == number
+            # The bar of a large 5 is straight, too, but thick.
+            if (own & level[place]).sum() / span <= max(4, width // 150):
+                found[place] |= own
     if not found.any():
         return found
     thin = level & found

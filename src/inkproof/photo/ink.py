@@ -84,11 +84,11 @@ def page_ink(grey: npt.NDArray[np.uint8]) -> InkMap | None:
     levels = ndimage.gaussian_filter(grey.astype(np.float32), 0.7)
     # Strokes are thin, so they stand out from the mean around them to one side; the edges of
     # shadows do so to both sides alike.
-    side = max(9, max(grey.shape) // 40)
+    side = max(9, max(grey.shape) // 8)
     around = levels - ndimage.uniform_filter(levels, side)
     around = np.clip(around, *np.percentile(around[::3, ::3], [0.02, 99.98]))
     light = float((around.astype(np.float64) ** 3).sum()) > 0
-    return _ink(levels, light=light, window=0.1)
+    return _ink(levels, light=light, window=0.2)
 
 
 def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:

@@ -23,6 +23,7 @@ UNSURE: Final = 0.9
 _LONGEST: Final = 2000  # pixels of the side on which ink is looked for
 _CUTS: Final = 7  # places at which touching digits are tried apart
 _MOST_AT_ONCE: Final = 4
+_ENOUGH: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +172,13 @@ def read_page(
     pieces = pieces_of(mask)
     if not pieces:
         return empty
-    seen = [_seen(found.ink, piece, deslant) for piece in pieces]
+    # A few digits do not tell how the page lies.
+    upright = _Upright(
+        degrees=tilt if len(pieces) >= _ENOUGH and abs(tilt) >= 1 else 0.0, deslant=deslant
+    )
+    seen = [_seen(found.ink, piece, upright) for piece in pieces]
     read = list(zip(pieces, seen, reader.read(np.stack(seen)), strict=True))
-    read = _split(read, found.ink, reader, deslant)
+    read = _split(read, found.ink, reader, upright)
     kept = [one for one in read if one[2].is_digit]
     boxes = [piece.box for piece, _, _ in kept]
     digits = []
@@ -192,16 +197,33 @@ def read_page(
     return PageReading(width=width, height=height, digits=tuple(digits))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Upright:
+    """How digits are made upright: turned by so many degrees against the clock, and sheared."""
+
+    degrees: float
+    deslant: bool
+
+
 _Read = tuple[Piece, npt.NDArray[np.uint8], "Reading"]
 
 
-def _seen(ink: Array, piece: Piece, deslant: bool) -> npt.NDArray[np.uint8]:
+def _seen(ink: Array, piece: Piece, upright: _Upright) -> npt.NDArray[np.uint8]:
+    """Show a piece as the model sees it: turned back by the page's tilt, placed as in MNIST."""
+    from PIL import Image
+
     left, top, right, bottom = piece.box
     cut = np.pad(ink[top:bottom, left:right], 1)
-    return place_ink(full_ink(cut, np.pad(piece.mask, 1)), deslant=deslant)
+    own = full_ink(cut, np.pad(piece.mask, 1))
+    if upright.degrees:
+        image = Image.fromarray(own)
+        own = np.asarray(
+            image.rotate(upright.degrees, Image.Resampling.BILINEAR, expand=True), dtype=np.float32
+        )
+    return place_ink(own, deslant=upright.deslant)
 
 
-def _split(read: list[_Read], ink: Array, reader: Reader, deslant: bool) -> list[_Read]:
+def _split(read: list[_Read], ink: Array, reader: Reader, upright: _Upright) -> list[_Read]:
     """Cut pieces that may be several digits, where the parts read better than the whole."""
     heights = np.array([piece.height for piece, _, _ in read], dtype=np.float64)
     usual = float(np.median(heights))
@@ -210,8 +232,8 @@ def _split(read: list[_Read], ink: Array, reader: Reader, deslant: bool) -> list
     while waiting:
         one, depth = waiting.pop()
         piece, _, reading = one
-        wide = piece.width > 0.75 * usual and piece.width > 0.75 * piece.height
-        doubtful = not reading.is_digit or _score(reading) < math.log(0.8)
+        wide = piece.width > 0.85 * usual and piece.width > 0.75 * piece.height
+        doubtful = not reading.is_digit or _score(reading) < math.log(0.6)
         if depth < 1 or not ((wide and doubtful) or piece.width > 1.5 * usual):
             result.append(one)
             continue
@@ -221,7 +243,7 @@ def _split(read: list[_Read], ink: Array, reader: Reader, deslant: bool) -> list
         if not options:
             result.append(one)
             continue
-        images = [_seen(ink, part, deslant) for parts in options for part in parts]
+        images = [_seen(ink, part, upright) for parts in options for part in parts]
         readings = reader.read(np.stack(images))
         scores = [
             min(_score(readings[2 * n]), _score(readings[2 * n + 1])) for n in range(len(options))
@@ -234,7 +256,9 @@ def _split(read: list[_Read], ink: Array, reader: Reader, deslant: bool) -> list
             ]
         best = int(np.argmax(scores))
         own = _score(reading) if reading.is_digit else -20.0
-        if scores[best] > max(own, math.log(0.5)):
+        # One digit may be badly written; two that hang together are wide, and each reads well.
+        needed = math.log(0.5) if piece.width > 1.2 * usual else math.log(0.9)
+        if scores[best] > max(own + math.log(1.2), needed):
             for side in (0, 1):
                 row = 2 * best + side
                 waiting.append(((options[best][side], images[row], readings[row]), depth - 1))
