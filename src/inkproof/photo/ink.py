@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float32]
 
 _LEAST_CONTRAST: Final = 0.03  # of the paper's level: fainter marks are taken for paper
 _COARSE: Final = 160  # the longer side on which paper is levelled
+_COARSEST: Final = 64  # the same where one digit fills the picture
 _SIGMAS: Final = 4.0
 
 
@@ -133,7 +134,7 @@ def _paper(levels: Array, window: float) -> Array:
     The window is wider than any stroke, so paper is always in it, and narrower than most shadows.
     """
     height, width = levels.shape
-    factor = max(1.0, max(height, width) / _COARSE)
+    factor = max(1.0, max(height, width) / (_COARSE if window < 0.4 else _COARSEST))
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
     coarse = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BOX))
     side = max(3, round(window * max(coarse.shape)) | 1)
@@ -150,7 +151,7 @@ def _paper(levels: Array, window: float) -> Array:
 def _lighter_than_border(levels: Array) -> bool:
     """Say whether what stands out from a plane through the border is lighter than it."""
     small: Any = Image.fromarray(levels)
-    small.thumbnail((96, 96), Image.Resampling.BOX)
+    small.thumbnail((48, 48), Image.Resampling.BOX)
     values = np.asarray(small, dtype=np.float64)
     height, width = values.shape
     down, right = np.mgrid[0:height, 0:width]
@@ -164,7 +165,7 @@ def _lighter_than_border(levels: Array) -> bool:
     flat = values.ravel()
     weights = np.ones(int(rows.sum()))
     plane = np.zeros(3)
-    for _ in range(8):  # least absolute deviations, by reweighting: strokes may touch the border
+    for _ in range(5):  # least absolute deviations, by reweighting: strokes may touch the border
         root = np.sqrt(weights)[:, np.newaxis]
         plane, *_ = np.linalg.lstsq(terms[rows] * root, flat[rows] * root[:, 0], rcond=None)
         weights = 1 / np.maximum(np.abs(flat[rows] - terms[rows] @ plane), 1.0)
