@@ -12,7 +12,7 @@ ENGINE := CMakeLists.txt $(wildcard src/inkproof/engine/csrc/*)
 # The editable installation knows the package's files by name: a new one needs a new installation.
 FILES := $(shell mkdir -p $(VENV); find src/inkproof -type f ! -name '*.pyc' ! -path '*/csrc/*' | LC_ALL=C sort > $(VENV)/files.new; cmp -s $(VENV)/files.new $(VENV)/files.txt || mv $(VENV)/files.new $(VENV)/files.txt)
 
-.PHONY: run test check lint format bench test-keras sanitize lock clean
+.PHONY: run test check lint format bench handwriting test-keras sanitize lock clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/inkproof run
@@ -34,6 +34,13 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/dense.py
+
+# The model that ships: its data, its training, its calibration; about half an hour on two cores.
+handwriting: $(VENV)/dev.stamp
+	$(BIN)/python scripts/make_handwriting.py build/handwriting.npz
+	$(BIN)/inkproof train studies/handwriting.toml --out build/handwriting.safetensors
+	$(BIN)/python scripts/calibrate_handwriting.py build/handwriting.safetensors \
+		build/handwriting.npz src/inkproof/shipped
 
 test-keras: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m keras

@@ -263,7 +263,7 @@ def test_data_shows_mnist(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "data", "train", "evaluate", "compare", "predict", "report"]
+    "command", ["run", "data", "train", "evaluate", "compare", "predict", "read", "report"]
 )
 def test_every_command_has_an_example(command, tmp_path):
     process = call(command, "--help", cwd=tmp_path)
@@ -393,3 +393,42 @@ def test_control_characters_of_files_do_not_reach_the_terminal(tmp_path):
 
     assert _safe("a\x1b[31mb\r\n\u202ec") == "a�[31mb���c"
     assert _safe("x" * 400, 10) == "x" * 9 + "…"
+
+
+def test_pictures_and_pages_are_read(tmp_path):
+    images = inkproof.load("mnist").train.images[:3, ..., 0]
+    for n, image in enumerate(images):
+        large = Image.fromarray(255 - image).resize((150, 150))
+        large.save(tmp_path / f"{n}.png")
+    (tmp_path / "bad\x1b[31m.png").write_bytes(b"nothing")
+    Image.new("L", (50, 50), 255).save(tmp_path / "blank.png")
+    files = ["0.png", "bad\x1b[31m.png", "1.png", "blank.png", "2.png"]
+    process = call("predict", *files, "--show", "seen", cwd=tmp_path)
+    assert process.returncode == 1
+    lines = process.stdout.splitlines()
+    assert [line.split(" (")[0] for line in lines] == [
+        "0.png: 5",
+        "1.png: 0",
+        "blank.png: not a digit",
+        "2.png: 4",
+    ]
+    assert len(process.stderr.splitlines()) == 1
+    assert "something else" in process.stderr
+    assert "\x1b" not in process.stderr + process.stdout
+    with Image.open(tmp_path / "seen" / "0.png") as seen:
+        assert seen.size == (28, 28)
+    found = json.loads(call("predict", "0.png", "blank.png", "--json", cwd=tmp_path).stdout)
+    assert [one["digit"] for one in found] == [5, None]
+    assert sum(found[0]["probabilities"]) == pytest.approx(1)
+
+    page = call("read", "0.png", "--format", "json", "--annotate", "drawn", cwd=tmp_path)
+    assert page.returncode == 0, page.stderr
+    assert [digit["digit"] for digit in json.loads(page.stdout)[0]["digits"]] == [5]
+    with Image.open(tmp_path / "drawn" / "0.png") as drawn:
+        assert drawn.size == (150, 150)
+    table = call("read", "0.png", "none.png", "--format", "csv", cwd=tmp_path)
+    assert table.returncode == 1
+    assert "none.png: cannot be read" in table.stderr
+    assert table.stdout.splitlines()[0].startswith("photo,line,number,digit,probability")
+    assert table.stdout.splitlines()[1].startswith("0.png,1,1,5,")
+    assert call("read", "1.png", "2.png", cwd=tmp_path).stdout == "1.png:\n0\n2.png:\n4\n"

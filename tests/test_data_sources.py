@@ -370,6 +370,31 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, changed, parts):
     refused(npz(tmp_path, **changed), "data.npz", *parts)
 
 
+def test_an_archive_may_name_its_classes(tmp_path):
+    dataset = load(npz(tmp_path, class_names=np.array(["nought", "one", "two", "none"])))
+    assert dataset.train.labels.tolist() == arrays()["y_train"].tolist()
+    assert dataset.class_names == ("nought", "one", "two", "none")
+
+
+@pytest.mark.parametrize(
+    ("names", "part"),
+    [
+        (np.array(["a", "b"]), "a name for each of 3 classes, got 2"),
+        (np.array(["a", "b", "a"]), "expected different names, got 'a' twice"),
+        (np.array(["a", "", "b"]), "class_names[1]: expected 1 to 100 printable characters"),
+        (np.array(["a", "b", "\x1b[2J"]), "class_names[2]"),
+        (np.array(["a", "b", "c" * 101]), "class_names[2]"),
+        (np.array([["a", "b", "c"]]), "expected 1 to 1000 names (n,), got 1x3"),
+        (np.array("a"), "expected 1 to 1000 names (n,)"),
+        (np.arange(3), "class_names: expected text, got int64"),
+        (np.array(["a", "b", None]), "class_names: expected text, got object"),
+        (np.array(["a" * 500_000, "b", "c"]), "class_names: expected at most 404,096 bytes"),
+    ],
+)
+def test_wrong_class_names_are_refused(tmp_path, names, part):
+    refused(npz(tmp_path, class_names=names), "data.npz", part)
+
+
 def test_a_missing_array_is_named(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=arrays()["x_train"], images=np.zeros(3))
     refused(tmp_path / "a.npz", "y_train, x_test, y_test missing", "got images, x_train")

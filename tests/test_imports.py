@@ -46,6 +46,7 @@ MAY_IMPORT = {
         "run_folder",
         "trust",
     },
+    "photo": {"model", "model_file"},
     "preprocessing": {"layers"},
     "progress": {"study", "training"},
     "published": set(),
@@ -55,6 +56,13 @@ MAY_IMPORT = {
     "row_weights": {"data", "training_config"},
     "run_folder": {"data", "model", "results", "stopping", "training"},
     "schedules": set(),
+    "serve": {
+        "__init__",  # for the version
+        "figures",
+        "model_file",
+        "photo",
+        "report",
+    },
     "settings": set(),
     "robustness": {"results", "statistics"},
     "statistics": set(),

@@ -61,6 +61,14 @@ class Format(StrEnum):
     jekyll = "jekyll"
 
 
+class PageFormat(StrEnum):
+    """The forms of what was read."""
+
+    text = "text"
+    json = "json"
+    csv = "csv"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from inkproof import __version__
@@ -369,13 +377,19 @@ def diagnose(
         typer.echo(f"\nFigure: {path}")
 
 
-@app.command(epilog="Example: inkproof predict --model model.safetensors --data mnist --index 7")
+@app.command(epilog="Example: inkproof predict digit.jpg another.png --show seen")
 def predict(
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[IMAGE]...", help="Image files of the size that the model takes."),
+        typer.Argument(metavar="[IMAGE]...", help="Pictures with one digit each, of any size."),
     ] = None,
-    model: Annotated[Path, typer.Option(help="A model's file.")] = Path("model.safetensors"),
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A model's file; without it the shipped one. A model of other classes takes "
+            "pictures of its own size as they are."
+        ),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option("--data", metavar="SOURCE", help="Take test images of a data set instead."),
@@ -384,56 +398,122 @@ def predict(
         list[int] | None,
         typer.Option(help="Which test image, from 0; may be given several times."),
     ] = None,
+    show: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the 28x28 images that the model saw there."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give the class probabilities of single images."""
-    import numpy as np
+    """Say which digit each picture shows, how sure that is, and what comes next."""
+    from inkproof.photo.commands import predict_pictures, takes_digits
 
-    import inkproof
-    from inkproof.data import read_image
-    from inkproof.errors import ConfigurationError
-
-    found = inkproof.Model.load(model)
-    height, width, channels = _image_shape(found, model)
-    named: list[tuple[str, Any]] = []
-    for path in images or []:
-        pixels = read_image(path, channels=channels)
-        if pixels.shape != (height, width, channels):
-            raise ConfigurationError(
-                f"{path}: expected an image of {width}x{height} pixels, as the model takes, "
-                f"got {pixels.shape[1]}x{pixels.shape[0]}"
-            )
-        named.append((str(path), pixels))
-    if source is not None:
-        test = inkproof.load(source).test
-        _check_fits(found, model, test.image_shape, None)
-        for row in index or [0]:
-            if not 0 <= row < len(test):
-                raise ConfigurationError(f"--index must be 0 to {len(test) - 1}, got {row}")
-            target = test.class_names[test.labels[row]]
-            named.append((f"test image {row} (target {target})", test.images[row]))
-    if not named:
+    if not images and source is None:
         _usage("name an image, or --data and --index")
-    probabilities = found.predict(np.stack([pixels for _, pixels in named]))
-    records = []
-    for (name, _), p in zip(named, probabilities, strict=True):
-        first, second = np.argsort(-p, kind="stable")[:2]
-        records.append(
-            {
-                "image": name,
-                "predicted": found.class_names[first],
-                "probability": float(p[first]),
-                "runner_up": found.class_names[second],
-                "probabilities": [float(value) for value in p],
-            }
+    if source is not None or not takes_digits(model):
+        if show is not None:
+            _usage("--show goes with pictures and a model that reads digits")
+        _predict_raw(images or [], model, source, index or [0], as_json)
+        return
+    raise typer.Exit(predict_pictures(images or [], model, show=show, as_json=as_json))
+
+
+@app.command(epilog="Example: inkproof read page.jpg --format csv --annotate seen")
+def read(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Pages or forms.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A model's file; without it the shipped one.")
+    ] = None,
+    form: Annotated[
+        PageFormat, typer.Option("--format", help="Text: the digits line by line.")
+    ] = PageFormat.text,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write each photo there with what was read drawn in."),
+    ] = None,
+) -> None:
+    """Read all digits of photographed pages, in reading order."""
+    from inkproof.photo.commands import read_photos
+
+    raise typer.Exit(read_photos(photos, model, form=form.value, annotate=annotate))
+
+
+@app.command(epilog="Example: inkproof serve --port 8080 --runs runs")
+def serve(
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes any free one.")] = 8000,
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A folder of runs to choose models from; without it runs, if any."
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A model's file to begin with; without it the one in the package."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A further name of this machine; may be repeated."),
+    ] = None,
+    max_bytes: Annotated[int, typer.Option(help="Bytes of one request.")] = 10_000_000,
+    max_pixels: Annotated[int, typer.Option(help="Pixels of one picture.")] = 40_000_000,
+    max_requests: Annotated[
+        int, typer.Option(help="Requests worked on or waiting; more get a 503.")
+    ] = 64,
+    max_large: Annotated[
+        int, typer.Option(help="Pictures over a quarter megapixel worked on at once.")
+    ] = 2,
+    max_waiting_bytes: Annotated[
+        int, typer.Option(help="Bytes of all requests together that have come in or wait.")
+    ] = 100_000_000,
+    max_connections: Annotated[int, typer.Option(help="Open connections.")] = 500,
+    max_upload_seconds: Annotated[
+        float, typer.Option(help="Until a header, and then its body, has come in.")
+    ] = 20.0,
+    max_request_seconds: Annotated[
+        float, typer.Option(help="From a request's last byte to its answer.")
+    ] = 20.0,
+) -> None:
+    """Open a page to draw digits on, and a JSON API that reads pictures.
+
+    Ctrl-C stops it. The API is described at /docs.
+    """
+    from inkproof.serve import Limits, run_server
+    from inkproof.serve.names import is_local
+
+    limits = Limits(
+        body_bytes=max_bytes,
+        pixels=max_pixels,
+        concurrency=max_requests,
+        large=max_large,
+        waiting_bytes=max_waiting_bytes,
+        connections=max_connections,
+        upload_seconds=max_upload_seconds,
+        request_seconds=max_request_seconds,
+    )
+    if not is_local(host):
+        typer.echo(
+            f"inkproof: warning: {_safe(host)} is not this machine alone: whoever reaches it over "
+            "the network can use this server, without a password",
+            err=True,
         )
-        if not as_json:
-            typer.echo(
-                f"{_safe(name, 200)}: {_safe(found.class_names[first])} ({p[first]:.2%}), "
-                f"then {_safe(found.class_names[second])} ({p[second]:.2%})"
-            )
-    if as_json:
-        _print_json(records)
+
+    def ready(address: str) -> None:
+        typer.echo(f"Inkproof reads digits at {address} (Ctrl-C stops it)")
+        sys.stdout.flush()
+
+    run_server(
+        host=host,
+        port=port,
+        runs=runs or (Path("runs") if Path("runs").is_dir() else None),
+        model=model,
+        limits=limits,
+        names=tuple(allow_host or ()),
+        on_ready=ready,
+    )
+    typer.echo("inkproof: stopped", err=True)
 
 
 @app.command(epilog="Example: inkproof report runs/notebook --format jekyll --out site")
@@ -571,6 +651,59 @@ def _write_report(folder: Path, forms: tuple[str, ...], out: Path) -> list[Path]
         probabilities=loaded.probabilities,
         formats=forms,
     )
+
+
+def _predict_raw(
+    images: list[Path], model: Path | None, source: str | None, index: list[int], as_json: bool
+) -> None:
+    """Give the class probabilities of images that are as the model takes them."""
+    import numpy as np
+
+    import inkproof
+    from inkproof.data import read_image
+    from inkproof.errors import ConfigurationError
+    from inkproof.photo.reader import SHIPPED
+
+    model = model or SHIPPED
+    found = inkproof.Model.load(model)
+    height, width, channels = _image_shape(found, model)
+    named: list[tuple[str, Any]] = []
+    for path in images:
+        pixels = read_image(path, channels=channels)
+        if pixels.shape != (height, width, channels):
+            raise ConfigurationError(
+                f"{path}: expected an image of {width}x{height} pixels, as the model takes, "
+                f"got {pixels.shape[1]}x{pixels.shape[0]}"
+            )
+        named.append((str(path), pixels))
+    if source is not None:
+        test = inkproof.load(source).test
+        _check_fits(found, model, test.image_shape, None)
+        for row in index:
+            if not 0 <= row < len(test):
+                raise ConfigurationError(f"--index must be 0 to {len(test) - 1}, got {row}")
+            target = test.class_names[test.labels[row]]
+            named.append((f"test image {row} (target {target})", test.images[row]))
+    probabilities = found.predict(np.stack([pixels for _, pixels in named]))
+    records = []
+    for (name, _), p in zip(named, probabilities, strict=True):
+        first, second = np.argsort(-p, kind="stable")[:2]
+        records.append(
+            {
+                "image": name,
+                "predicted": found.class_names[first],
+                "probability": float(p[first]),
+                "runner_up": found.class_names[second],
+                "probabilities": [float(value) for value in p],
+            }
+        )
+        if not as_json:
+            typer.echo(
+                f"{_safe(name, 200)}: {_safe(found.class_names[first])} ({p[first]:.2%}), "
+                f"then {_safe(found.class_names[second])} ({p[second]:.2%})"
+            )
+    if as_json:
+        _print_json(records)
 
 
 def _image_shape(model: Model, path: Path) -> tuple[int, int, int]:

@@ -11,7 +11,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
 
 from inkproof.layers import Place, Residual
 
@@ -156,6 +155,8 @@ def svg(blocks: Sequence[Block], *, title: str, show_shapes: bool = True) -> str
     -------
     an ``<svg>`` element without ids, which may stand in a page any number of times
     """
+    from xml.sax.saxutils import escape, quoteattr  # brings urllib along: slow
+
     drawing = _layout(blocks, show_shapes=show_shapes)
     size = f"{drawing.width:g} {drawing.height:g}"
     lines = [

@@ -7,6 +7,7 @@
         ├── ConfigurationError     a setting, a study file or an argument is wrong (ValueError)
         │   └── UnknownNameError   a name that is not among the known ones
         ├── DataError              images or labels that cannot be used (ValueError)
+        │   └── PictureError       a picture that cannot be read
         ├── ModelError             layers that fit neither each other nor the data (ValueError)
         ├── FileFormatError        a file of ours that is damaged or not ours (ValueError)
         ├── UnsupportedError       a thing that the engine cannot do (NotImplementedError)
@@ -34,6 +35,7 @@ __all__ = [
     "InkproofError",
     "MissingExtraError",
     "ModelError",
+    "PictureError",
     "StorageError",
     "TrainingError",
     "UnknownNameError",
@@ -75,6 +77,10 @@ class UnknownNameError(ConfigurationError):
 
 class DataError(InkproofError, ValueError):
     """Images or labels that cannot be used."""
+
+
+class PictureError(DataError):
+    """A picture that cannot be read."""
 
 
 class ModelError(InkproofError, ValueError):

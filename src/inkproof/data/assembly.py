@@ -35,21 +35,35 @@ class Labelled:
     labels_from: str
 
 
-def numbered_classes(train: Labelled, test: Labelled | None) -> tuple[str, ...]:
+def numbered_classes(
+    train: Labelled, test: Labelled | None, names: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
     """Name the classes of numbered labels: 0 to the largest label of the training images.
+
+    Parameters
+    ----------
+    names : theirs, where the source has some; they are given back
 
     Raises
     ------
-    DataError : no labels, one below 0 or too large, or a test label that training does not have
+    DataError : no labels, one below 0 or too large, or a test label that training does not have;
+        fewer names than classes
     """
     labels = _flat(train)
     if not labels.size:
         raise DataError(f"{train.labels_from}: expected labels, got none")
     _check_range(train, MOST_CLASSES, "")
     count = int(labels.max()) + 1
+    if names is not None:
+        if len(names) < count:
+            raise DataError(
+                f"{train.labels_from}: expected a name for each of {count} classes, "
+                f"got {len(names)}"
+            )
+        count = len(names)
     if test is not None:
-        _check_range(test, count, " as in the training labels")
-    return tuple(map(str, range(count)))
+        _check_range(test, count, " as in the training labels" if names is None else "")
+    return tuple(map(str, range(count))) if names is None else names
 
 
 def assemble(

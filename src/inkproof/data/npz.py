@@ -1,4 +1,7 @@
-"""NumPy archives in Keras' form: x_train, y_train, x_test, y_test. Nothing is unpickled."""
+"""NumPy archives in Keras' form: x_train, y_train, x_test, y_test, and class_names where they are.
+
+Nothing is unpickled.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from inkproof.data.assembly import Labelled
-from inkproof.data.limits import MOST_BYTES, extent, shape_text
+from inkproof.data.limits import MOST_BYTES, MOST_CLASSES, extent, shape_text
 from inkproof.errors import DataError
 
 __all__ = ["read_npz"]
 
 _KEYS: Final = ("x_train", "y_train", "x_test", "y_test")
+_NAMES: Final = "class_names"
+_LONGEST_NAME: Final = 100
 _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DEFLATE_RATIO: Final = 1032
 # What zipfile and NumPy raise on damaged archives, beside OSError.
@@ -29,8 +34,12 @@ _DAMAGE: Final = (
 )
 
 
-def read_npz(path: Path) -> tuple[Labelled, Labelled]:
-    """Read the training and the test images with their labels.
+def read_npz(path: Path) -> tuple[Labelled, Labelled, tuple[str, ...] | None]:
+    """Read the training and the test images with their labels, and the classes' names.
+
+    Returns
+    -------
+    training, test, and the names in the order of the labels; None where there are none
 
     Raises
     ------
@@ -45,6 +54,7 @@ def read_npz(path: Path) -> tuple[Labelled, Labelled]:
                     f"missing, got {', '.join(sorted(members)[:8]) or 'none'}"
                 )
             arrays = {key: _array(path, archive, members[key], key) for key in _KEYS}
+            names = _names(path, archive, members[_NAMES]) if _NAMES in members else None
     except DataError:
         raise
     except _DAMAGE as error:
@@ -52,7 +62,32 @@ def read_npz(path: Path) -> tuple[Labelled, Labelled]:
     return (
         _labelled(path, arrays["x_train"], arrays["y_train"], "train"),
         _labelled(path, arrays["x_test"], arrays["y_test"], "test"),
+        names,
     )
+
+
+def _names(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[str, ...]:
+    most = 4 * MOST_CLASSES * _LONGEST_NAME + 4096  # four bytes a character, and a header
+    if info.file_size > most:
+        raise DataError(
+            f"{path}: {_NAMES}: expected at most {most:,} bytes, got {info.file_size:,}"
+        )
+    array = _array(path, archive, info, _NAMES)
+    if array.ndim != 1 or not 1 <= len(array) <= MOST_CLASSES:
+        raise DataError(
+            f"{path}: {_NAMES}: expected 1 to {MOST_CLASSES} names (n,), "
+            f"got {shape_text(array.shape)}"
+        )
+    names = tuple(map(str, array.tolist()))
+    for index, name in enumerate(names):
+        if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+            raise DataError(
+                f"{path}: {_NAMES}[{index}]: expected 1 to {_LONGEST_NAME} printable characters, "
+                f"got {name[:40]!r}"
+            )
+        if name in names[:index]:
+            raise DataError(f"{path}: {_NAMES}: expected different names, got {name!r} twice")
+    return names
 
 
 def _array(
@@ -70,9 +105,8 @@ def _array(
             shape, dtype = _header(file)
         except ValueError as error:
             raise DataError(f"{path}: {key}: not an array: {_one_line(error)}") from error
-        wanted = "u" if key.startswith("x") else "iu"
-        if dtype.kind not in wanted or (key.startswith("x") and dtype != np.uint8):
-            form = "uint8 pixels 0-255" if key.startswith("x") else "whole numbers"
+        kinds, form = _forms(key)
+        if dtype.kind not in kinds or (key.startswith("x") and dtype != np.uint8):
             raise DataError(f"{path}: {key}: expected {form}, got {dtype}")
         # NumPy's reader takes bools, too, and fails on an empty array with another, huge length.
         if not all(type(length) is int and length >= 0 for length in shape):
@@ -91,6 +125,13 @@ def _array(
     with archive.open(info) as file:
         array: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
     return array
+
+
+def _forms(key: str) -> tuple[str, str]:
+    """Give the kinds of dtype that an array may have, and what they are called."""
+    if key == _NAMES:
+        return "U", "text"
+    return ("u", "uint8 pixels 0-255") if key.startswith("x") else ("iu", "whole numbers")
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -29,7 +29,8 @@ def load(source: str | Path) -> Dataset:
 
     - ``"mnist"``: inside the package.
     - a folder with the four IDX files of MNIST's names, packed with gzip or not.
-    - a ``.npz`` file with ``x_train``, ``y_train``, ``x_test``, ``y_test``, as Keras has them.
+    - a ``.npz`` file with ``x_train``, ``y_train``, ``x_test``, ``y_test``, as Keras has them; and
+      with ``class_names``, text, where the classes have names.
     - a folder of class folders of PNG, JPEG, WebP, BMP or TIFF images, directly or below
       ``train`` and ``test``. Classes are sorted naturally: 2 before 10.
     - a ``.csv`` file, a row an image: a column ``label`` (or ``class``, ``target``, ``digit``,
@@ -75,13 +76,14 @@ def _from_path(path: Path, source: str) -> Dataset:
         raise DataError(f"{path}: expected a file or a folder, got neither")
     suffix = path.suffix.lower()
     test: Labelled | None
+    names: tuple[str, ...] | None = None
     if suffix == ".npz":
-        train, test = read_npz(path)
+        train, test, names = read_npz(path)
     elif suffix == ".csv":
         train, test = _labelled_csv(path), None
     else:
         raise DataError(f"{path}: expected a .npz or a .csv file, or a folder, got {path.name!r}")
-    return assemble(source, path.stem, train, test, numbered_classes(train, test))
+    return assemble(source, path.stem, train, test, numbered_classes(train, test, names))
 
 
 def _from_folder(folder: Path, source: str) -> Dataset:

@@ -1,0 +1,251 @@
+"""Where the digits of a page are: ruling removed, pieces joined, lines and numbers told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+__all__ = ["Piece", "group", "pieces_of", "without_ruling"]
+
+Mask = npt.NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+
+_RULE_SPAN: Final = 0.3  # of the page's width: what a line of the paper takes at least
+_TILTS: Final = np.arange(-15, 15.01, 0.25)
+_EIGHT: Final = np.ones((3, 3), dtype=bool)
+_MOST_PIECES: Final = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Ink that may be one digit.
+
+    Parameters
+    ----------
+    box : (left, top, right, bottom) in the ink map
+    mask : bool (bottom - top, right - left), its own ink
+    """
+
+    box: Box
+    mask: Mask
+
+    @property
+    def height(self) -> int:
+        """Of its box."""
+        return self.box[3] - self.box[1]
+
+    @property
+    def width(self) -> int:
+        """Of its box."""
+        return self.box[2] - self.box[0]
+
+
+def without_ruling(mask: Mask) -> tuple[Mask, float]:
+    """Take the paper's ruled or squared lines away, and mend strokes that crossed them.
+
+    Parameters
+    ----------
+    mask : bool (height, width)
+
+    Returns
+    -------
+    the mask without lines, and the page's tilt in degrees: positive if lines fall to the right
+    """
+    tilt, _ = _tilt(mask)
+    across = _lines(mask, tilt)
+    down = _lines(mask.T, -tilt).T
+    lines = across | down
+    if not lines.any():
+        return mask, tilt
+    left = mask & ~lines
+    # A stroke that crosses a line goes on at its other side.
+    mended = left
+    for lines_of, shape in ((across, (True, False)), (down, (False, True))):
+        if lines_of.any():
+            thick = _thickness(lines_of if shape[0] else lines_of.T) + 3
+            bar = np.ones((thick, 3) if shape[0] else (3, thick), dtype=bool)
+            mended = mended | (ndimage.binary_closing(left, structure=bar) & lines_of)
+    return mended, tilt
+
+
+def pieces_of(mask: Mask) -> list[Piece]:
+    """Find what hangs together, join the pieces of one digit, and leave dirt out.
+
+    Parameters
+    ----------
+    mask : bool (height, width)
+
+    Returns
+    -------
+    pieces, in no order
+    """
+    names, _ = ndimage.label(mask, structure=_EIGHT)
+    slices = ndimage.find_objects(names)
+    sizes = np.bincount(names.ravel())
+    boxes: list[tuple[Box, list[int]]] = []
+    for number, place in enumerate(slices, start=1):
+        rows, columns = place
+        extent = max(rows.stop - rows.start, columns.stop - columns.start)
+        if extent >= 5 and sizes[number] >= 8:
+            boxes.append(((columns.start, rows.start, columns.stop, rows.stop), [number]))
+    boxes.sort(key=lambda item: -(item[0][3] - item[0][1]))
+    boxes = boxes[:_MOST_PIECES]
+    if not boxes:
+        return []
+    heights = np.array([box[3] - box[1] for box, _ in boxes], dtype=np.float64)
+    typical = _typical(heights)
+    whole = [item for item in boxes if item[0][3] - item[0][1] >= 0.5 * typical]
+    for small in boxes[len(whole) :]:
+        _join(whole, small, typical)
+    found = []
+    for box, numbers in whole:
+        if not 0.4 * typical <= box[3] - box[1] <= 3 * typical:
+            continue
+        left, top, right, bottom = box
+        if right - left > 6 * typical:
+            continue
+        found.append(Piece(box=box, mask=np.isin(names[top:bottom, left:right], numbers)))
+    return found
+
+
+def group(boxes: Sequence[Box], tilt: float) -> list[tuple[int, int, int]]:
+    """Give the reading order: lines from top to bottom, in them numbers from left to right.
+
+    Parameters
+    ----------
+    boxes : (left, top, right, bottom)
+    tilt : of the page, in degrees
+
+    Returns
+    -------
+    (index, line, number) in reading order; numbers are counted over the page
+    """
+    if not boxes:
+        return []
+    corners = np.array(boxes, dtype=np.float64)
+    x, y = (corners[:, 0] + corners[:, 2]) / 2, (corners[:, 1] + corners[:, 3]) / 2
+    heights, widths = corners[:, 3] - corners[:, 1], corners[:, 2] - corners[:, 0]
+    slope = np.tan(np.radians(tilt))
+    level = y - slope * x
+    typical = _typical(heights)
+    lines: list[list[int]] = []
+    for index in np.argsort(x, kind="stable").tolist():
+        # The line whose last digits lie at this height; a perspective moves them only slowly.
+        best, distance = None, 0.6 * max(typical, 0.5 * float(heights[index]))
+        for line in lines:
+            last = float(np.median(level[line[-3:]]))
+            if abs(level[index] - last) < distance:
+                best, distance = line, abs(float(level[index]) - last)
+        if best is None:
+            lines.append([index])
+        else:
+            best.append(index)
+    lines.sort(key=lambda line: float(np.median(level[line])))
+    result = []
+    number = -1
+    for row, line in enumerate(lines):
+        before: int | None = None
+        for index in line:
+            gap = 0.0
+            if before is not None:
+                gap = float(x[index] - x[before] - (widths[index] + widths[before]) / 2)
+            if before is None or gap > 0.7 * typical:
+                number += 1
+            result.append((index, row, number))
+            before = index
+    return result
+
+
+def _typical(heights: npt.NDArray[np.float64]) -> float:
+    """Give the height of most ink: the median by height, in which specks count little."""
+    order = np.sort(heights)
+    weights = np.cumsum(order**2)
+    return float(order[np.searchsorted(weights, weights[-1] / 2)])
+
+
+def _join(whole: list[tuple[Box, list[int]]], small: tuple[Box, list[int]], typical: float) -> None:
+    """Give a small piece to the digit that it lies at, such as the bar of a 5."""
+    left, top, right, bottom = small[0]
+    best, nearest = -1, 0.22 * typical
+    for place, (box, _) in enumerate(whole):
+        aside = max(box[0] - right, left - box[2], 0)
+        apart = max(box[1] - bottom, top - box[3], 0)
+        distance = float(np.hypot(1.6 * aside, apart))
+        if distance < nearest and max(bottom, box[3]) - min(top, box[1]) < 1.7 * typical:
+            best, nearest = place, distance
+    large = max(right - left, bottom - top) >= 0.12 * typical
+    if best >= 0 and large:
+        box, numbers = whole[best]
+        joined = (
+            min(box[0], left),
+            min(box[1], top),
+            max(box[2], right),
+            max(box[3], bottom),
+        )
+        whole[best] = (joined, [*numbers, *small[1]])
+
+
+def _tilt(mask: Mask) -> tuple[float, float]:
+    """Find the tilt at which rows of ink are sharpest: lines of paper, or lines of writing."""
+    step = max(1, max(mask.shape) // 900)
+    down, right = np.nonzero(mask[::step, ::step])
+    if down.size < 20:
+        return 0.0, 0.0
+    if down.size > 60_000:
+        every = down.size // 60_000 + 1
+        down, right = down[::every], right[::every]
+    best, tilt = -1.0, 0.0
+    for angle in _TILTS.tolist():
+        turned = down - np.tan(np.radians(angle)) * right
+        counts = np.bincount((turned - turned.min()).astype(np.int64)).astype(np.float64)
+        smooth = counts[:-1] + counts[1:]
+        sharpness = float((smooth**2).sum())
+        if sharpness > best:
+            best, tilt = sharpness, angle
+    return tilt, best
+
+
+def _lines(mask: Mask, tilt: float) -> Mask:
+    """Find straight, thin, long lines near an angle: runs of ink along a sheared row."""
+    height, width = mask.shape
+    shift = np.rint(np.tan(np.radians(tilt)) * np.arange(width)).astype(np.int64)
+    columns = np.arange(width)
+    rows = np.arange(height)[:, np.newaxis] + shift
+    inside = (rows >= 0) & (rows < height)
+    level = np.zeros_like(mask)
+    level[:] = mask[np.clip(rows, 0, height - 1), columns] & inside
+    # Rough edges are bridged; along a perspective a line leaves its row after a while.
+    solid = ndimage.maximum_filter1d(level.view(np.uint8), 3, axis=0)
+    solid = ndimage.maximum_filter1d(solid, 5, axis=1)
+    run = max(25, width // 14)
+    straight = ndimage.maximum_filter1d(ndimage.minimum_filter1d(solid, run, axis=1), run, axis=1)
+    names, _ = ndimage.label(straight, structure=_EIGHT)
+    found = np.zeros_like(mask)
+    for number, place in enumerate(ndimage.find_objects(names), start=1):
+        span = place[1].stop - place[1].start
+        if span >= _RULE_SPAN * width:
+            own = names[place] == number
+            # The bar of a large 5 is straight, too, but thick.
+            if (own & level[place]).sum() / span <= max(4, width // 150):
+                found[place] |= own
+    if not found.any():
+        return found
+    thin = level & found
+    back = np.zeros_like(mask)
+    target = np.clip(rows, 0, height - 1)
+    chosen = thin & inside
+    back[target[chosen], np.broadcast_to(columns, chosen.shape)[chosen]] = True
+    return back
+
+
+def _thickness(lines: Mask) -> int:
+    """Give the usual height of lines that run across, in pixels."""
+    per_column = lines.sum(axis=0)
+    edges = (np.diff(lines.astype(np.int8), axis=0) == 1).sum(axis=0) + lines[0]
+    some = edges > 0
+    return max(1, round(float(np.median(per_column[some] / edges[some])))) if some.any() else 1
