@@ -18,6 +18,7 @@ Box = tuple[int, int, int, int]
 _RULE_SPAN: Final = 0.3  # of the page's width: what a line of the paper takes at least
 _TILTS: Final = np.arange(-15, 15.01, 0.25)
 _EIGHT: Final = np.ones((3, 3), dtype=bool)
+_NESTED: Final = 0.85  # of a box inside another: more is a part of it
 _MOST_PIECES: Final = 5000
 
 
@@ -103,7 +104,7 @@ def pieces_of(mask: Mask) -> list[Piece]:
     for small in boxes[len(whole) :]:
         _join(whole, small, typical)
     found = []
-    for box, numbers in whole:
+    for box, numbers in _nested_joined(whole):
         if not 0.4 * typical <= box[3] - box[1] <= 3 * typical:
             continue
         left, top, right, bottom = box
@@ -188,6 +189,33 @@ def _join(whole: list[tuple[Box, list[int]]], small: tuple[Box, list[int]], typi
             max(box[3], bottom),
         )
         whole[best] = (joined, [*numbers, *small[1]])
+
+
+def _nested_joined(whole: list[tuple[Box, list[int]]]) -> list[tuple[Box, list[int]]]:
+    """Give a piece that lies inside another one's box to it; the first ones are the highest."""
+    kept: list[tuple[Box, list[int]]] = []
+    corners = np.empty((len(whole), 4))
+    for box, numbers in whole:
+        others = corners[: len(kept)]
+        wide = np.minimum(others[:, 2], box[2]) - np.maximum(others[:, 0], box[0])
+        high = np.minimum(others[:, 3], box[3]) - np.maximum(others[:, 1], box[1])
+        inside = np.maximum(wide, 0) * np.maximum(high, 0)
+        own = (box[2] - box[0]) * (box[3] - box[1])
+        place = int(inside.argmax()) if kept else -1
+        if kept and inside[place] > _NESTED * own:
+            outer, has = kept[place]
+            joined = (
+                min(outer[0], box[0]),
+                min(outer[1], box[1]),
+                max(outer[2], box[2]),
+                max(outer[3], box[3]),
+            )
+            kept[place] = (joined, [*has, *numbers])
+            corners[place] = joined
+        else:
+            corners[len(kept)] = box
+            kept.append((box, numbers))
+    return kept
 
 
 def _tilt(mask: Mask) -> tuple[float, float]:

@@ -169,7 +169,7 @@ def read_page(
     if found is None:
         return empty
     mask, tilt = without_ruling(found.mask)
-    pieces = pieces_of(mask)
+    pieces = _inside(pieces_of(mask), mask.shape)
     if not pieces:
         return empty
     # A few digits do not tell how the page lies.
@@ -195,6 +195,17 @@ def read_page(
             )
         )
     return PageReading(width=width, height=height, digits=tuple(digits))
+
+
+def _inside(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
+    """Leave out what the picture's edge cuts, such as ends of lines, where there is enough else."""
+    height, width = shape
+    whole = [
+        piece
+        for piece in pieces
+        if piece.box[0] > 0 and piece.box[1] > 0 and piece.box[2] < width and piece.box[3] < height
+    ]
+    return whole if len(whole) >= _ENOUGH else pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +306,8 @@ def _apart(piece: Piece, column: int, usual: float) -> tuple[Piece, Piece] | Non
     for begin, end in ((0, column), (column, piece.width)):
         cut = piece.mask[:, begin:end]
         rows, columns = np.flatnonzero(cut.any(axis=1)), np.flatnonzero(cut.any(axis=0))
-        if rows.size == 0 or rows[-1] - rows[0] < 0.4 * usual:
+        # Digits of one number are about as tall; a serif or an arm is not.
+        if rows.size == 0 or rows[-1] - rows[0] < max(0.4 * usual, 0.7 * piece.height):
             return None
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         parts.append(
