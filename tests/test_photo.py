@@ -157,6 +157,19 @@ def test_a_damaged_file_is_read_or_refused(data):
 # --- Normalising ----------------------------------------------------------------------------------
 
 
+def test_what_is_normalised_already_stays_as_it_is(mnist):
+    images = mnist[0][:200]
+    same = [(normalise_digit(image) == image).all() for image in images]
+    assert sum(same) > 190
+    for image in images[:20]:
+        colours = np.repeat(image[..., np.newaxis], 3, axis=2)
+        assert (normalise_digit(colours) == image).all()
+        for other in (255 - image, np.roll(image, 3, axis=0)):
+            found = normalise_digit(other)
+            assert found is None or (found != other).any()
+    assert normalise_digit(np.zeros((28, 28), np.uint8)) is None
+
+
 def test_mnist_images_come_back_exactly(mnist):
     images, _ = mnist
     same = [np.array_equal(place_ink(image), image) for image in images[:500]]

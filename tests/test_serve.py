@@ -33,7 +33,6 @@ from inkproof.serve import Limits, create_app
 from inkproof.serve.explain import occlusion
 from inkproof.serve.forms import png_pixels, sniffed
 from inkproof.serve.names import is_local
-from inkproof.serve.work import as_mnist
 
 BASE = "http://127.0.0.1:8000"
 
@@ -200,21 +199,11 @@ def test_requests_that_come_together_get_their_own_answers():
 
 
 def test_an_image_of_mnist_is_taken_as_it_is(api):
-    test = inkproof.load("mnist").test
-    pixels = test.images[:200, :, :, 0]
-    taken = [as_mnist(np.repeat(image[..., np.newaxis], 3, axis=2)) for image in pixels]
-    assert sum(image is not None for image in taken) > 190
-    assert all(
-        one is None or (one == image).all() for one, image in zip(taken, pixels, strict=True)
-    )
-    answer = send(api, encoded(Image.fromarray(pixels[0]))).json()
-    assert base64.b64decode(answer["image"]) == pixels[0].tobytes()
-    again = send(api, encoded(Image.fromarray(pixels[0]).convert("RGBA"))).json()
+    image = inkproof.load("mnist").test.images[0, :, :, 0]
+    answer = send(api, encoded(Image.fromarray(image))).json()
+    assert base64.b64decode(answer["image"]) == image.tobytes()
+    again = send(api, encoded(Image.fromarray(image).convert("RGBA"))).json()
     assert again == answer
-    for other in (255 - pixels[0], np.roll(pixels[0], 3, axis=0), pixels[0] // 4):
-        assert as_mnist(np.repeat(other[..., np.newaxis], 3, axis=2)) is None
-    assert as_mnist(np.zeros((28, 28, 3), np.uint8)) is None
-    assert as_mnist(np.zeros((29, 28, 3), np.uint8)) is None
 
 
 # --- What is refused ------------------------------------------------------------------------------

@@ -23,15 +23,12 @@ from inkproof.serve.refusal import Refusal, json_bytes
 if TYPE_CHECKING:
     from inkproof.photo.reader import Reader, Reading
 
-__all__ = ["SMALL_PIXELS", "TINY_PIXELS", "Job", "TooLarge", "Worker", "as_mnist", "likely_pixels"]
+__all__ = ["SMALL_PIXELS", "TINY_PIXELS", "Job", "TooLarge", "Worker", "likely_pixels"]
 
 TINY_PIXELS: Final = 1 << 15
 """A drawing of 180x180: decoded and read in a millisecond or two."""
 SMALL_PIXELS: Final = 1 << 18
 _SMALL_BYTES: Final = 1 << 17
-_SIDE: Final = 28
-_LONGEST: Final = 20
-_BRIGHT: Final = 128
 _NO_INK: Final = {
     "digit": None,
     "probability": None,
@@ -109,7 +106,7 @@ class Worker:
                 reader = find(job.model)
                 if reader is None:
                     continue
-                image = _normalised(self._decoded(picture))
+                image = normalise_digit(self._decoded(picture))
                 if image is None:
                     answers[place] = json_bytes(_NO_INK | {"model": self._named(job)})
                 else:
@@ -148,7 +145,7 @@ class Worker:
         pixels = self._decoded(picture)
         if job.page:
             return _page(reader, model, pixels)
-        image = _normalised(pixels)
+        image = normalise_digit(pixels)
         if image is None:
             return json_bytes(_NO_INK | {"model": model})
         return _prediction(reader, model, image, reader.read(image[np.newaxis])[0], job)
@@ -163,44 +160,6 @@ class Worker:
                 413, f"image: expected at most {self._limits.pixels:,} pixels, got {pixels:,}"
             )
         return decode_picture(picture, name="image", limits=self._limits)
-
-
-def as_mnist(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
-    """Give a picture as it is if it is what normalisation would make of it.
-
-    That is 28x28 pixels, ink bright on black, 20 pixels long, its mass in the middle: MNIST's own
-    images, and what this server answers as ``image``. To find ink on paper would take ten times as
-    long, and could only lose some.
-
-    Parameters
-    ----------
-    picture : uint8 (height, width, 3), RGB
-
-    Returns
-    -------
-    uint8 (28, 28), or None for a picture that must be normalised
-    """
-    if picture.shape != (_SIDE, _SIDE, 3):
-        return None
-    grey = picture[..., 0]
-    if not ((grey == picture[..., 1]).all() and (grey == picture[..., 2]).all()):
-        return None
-    down, across = grey.sum(axis=1, dtype=np.int64), grey.sum(axis=0, dtype=np.int64)
-    rows, columns = np.flatnonzero(down), np.flatnonzero(across)
-    if not rows.size or grey.max() < _BRIGHT:
-        return None
-    longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    places = np.arange(_SIDE) - (_SIDE - 1) / 2
-    mass = int(down.sum())
-    off = max(abs(float(down @ places)), abs(float(across @ places))) / mass
-    if not _LONGEST - 1 <= longest <= _LONGEST or off > 1:
-        return None
-    return np.ascontiguousarray(grey)
-
-
-def _normalised(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
-    image = as_mnist(picture)
-    return normalise_digit(picture) if image is None else image
 
 
 def _refused(error: Exception) -> BaseException:
