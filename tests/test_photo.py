@@ -16,7 +16,8 @@ import inkproof
 from inkproof.errors import PictureError
 from inkproof.photo.annotate import annotated_png
 from inkproof.photo.decode import PictureLimits, decode_picture
-from inkproof.photo.find import group, without_ruling
+from inkproof.photo.find import group, without_ruling, written
+from inkproof.photo.ink import InkMap
 from inkproof.photo.normalise import normalise_digit, place_ink, stroke_width
 from inkproof.photo.page import read_digit, read_page
 from inkproof.photo.reader import Reader
@@ -155,6 +156,23 @@ def test_a_damaged_file_is_read_or_refused(data):
 
 
 # --- Normalising ----------------------------------------------------------------------------------
+
+
+def test_a_net_of_pale_lines_keeps_only_what_was_written_on_it():
+    ink = np.zeros((400, 600), np.float32)
+    ink[100:200:20, 100:220] = 0.45  # a patch of squared paper, too short for a line of the page
+    ink[100:182, 100:220:20] = 0.45
+    down, right = np.ogrid[:400, :600]
+    for centre in (150, 300):  # a ring on the net, and one beside it
+        distance = np.hypot(down - 140, right - centre)
+        ink[(distance > 18) & (distance < 25)] = 1
+    rings = ink == 1
+    mask, _ = written(InkMap(ink=ink, mask=ink > 0.4, light_on_dark=False))
+    assert (mask == rings).all()
+    pale = np.where(rings, np.float32(0.45), ink)  # then nothing tells the two apart
+    left, _ = written(InkMap(ink=pale, mask=pale > 0.4, light_on_dark=False))
+    assert (left[:, 260:] == rings[:, 260:]).all()
+    assert not left[:, :230].any()
 
 
 def test_what_is_normalised_already_stays_as_it_is(mnist):

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["Piece", "group", "pieces_of", "without_ruling"]
+from inkproof.photo.ink import InkMap
+
+__all__ = ["Piece", "group", "pieces_of", "without_ruling", "written"]
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
@@ -20,6 +22,9 @@ _TILTS: Final = np.arange(-15, 15.01, 0.25)
 _EIGHT: Final = np.ones((3, 3), dtype=bool)
 _NESTED: Final = 0.85  # of a box inside another: more is a part of it
 _MOST_PIECES: Final = 5000
+_DARKER: Final = (0.5, 0.65, 0.8, 1.0, 1.2)  # of the full ink
+_MOST_HOLES: Final = 4  # of ink that hangs together: two touching eights
+_LONG: Final = 0.25  # of the page's width or height, and flat: written ink is not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +51,32 @@ class Piece:
         return self.box[2] - self.box[0]
 
 
+def written(found: InkMap) -> tuple[Mask, float]:
+    """Give the ink without the paper's ruled or squared lines.
+
+    Where lines are so pale that only patches of them count as ink, they are not straight and long
+    enough to be found as such. What then hangs together like a net keeps only its darker ink: paper
+    is printed paler than one writes.
+
+    Parameters
+    ----------
+    found : the page's ink
+
+    Returns
+    -------
+    bool (height, width), and the page's tilt in degrees: positive if lines fall to the right
+    """
+    mask, tilt = without_ruling(found.mask)
+    for level in _DARKER:
+        nets = _nets(mask)
+        if not nets.any():
+            break
+        mask = mask & ~(nets & (found.ink <= level))
+    return mask, tilt
+
+
 def without_ruling(mask: Mask) -> tuple[Mask, float]:
-    """Take the paper's ruled or squared lines away, and mend strokes that crossed them.
+    """Take straight lines away, and mend strokes that crossed them.
 
     Parameters
     ----------
@@ -72,6 +101,21 @@ def without_ruling(mask: Mask) -> tuple[Mask, float]:
             bar = np.ones((thick, 3) if shape[0] else (3, thick), dtype=bool)
             mended = mended | (ndimage.binary_closing(left, structure=bar) & lines_of)
     return mended, tilt
+
+
+def _nets(mask: Mask) -> Mask:
+    """Give what hangs together and has many holes, or is long and flat."""
+    names, count = ndimage.label(mask, structure=_EIGHT)
+    net = np.zeros(count + 1, dtype=bool)
+    for number, place in enumerate(ndimage.find_objects(names), start=1):
+        height, width = (part.stop - part.start for part in place)
+        long = height > _LONG * mask.shape[0] or width > _LONG * mask.shape[1]
+        if long and max(height, width) > 4 * min(height, width):
+            net[number] = True
+        elif min(height, width) > 2 * _MOST_HOLES:
+            _, gaps = ndimage.label(np.pad(names[place] != number, 1, constant_values=True))
+            net[number] = gaps - 1 > _MOST_HOLES
+    return net[names]
 
 
 def pieces_of(mask: Mask) -> list[Piece]:

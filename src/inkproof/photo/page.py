@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from inkproof.photo.find import Box, Piece, group, pieces_of, without_ruling
+from inkproof.photo.find import Box, Piece, group, pieces_of, written
 from inkproof.photo.ink import Array, grey_levels, page_ink, shrunk
 from inkproof.photo.normalise import full_ink, normalise_digit, place_ink
 
@@ -168,7 +168,7 @@ def read_page(
     found = page_ink(grey)
     if found is None:
         return empty
-    mask, tilt = without_ruling(found.mask)
+    mask, tilt = written(found)
     pieces = _inside(pieces_of(mask), mask.shape)
     if not pieces:
         return empty
