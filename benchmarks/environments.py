@@ -79,6 +79,14 @@ PEERS = {
             environment="torch-eager",
             variables={"CUDA_VISIBLE_DEVICES": "-1"},
         ),
+        Peer(
+            name="torch-compile",
+            label="PyTorch, torch.compile",
+            worker="torch_eager.py",
+            library="compile",
+            environment="torch-eager",
+            variables={"CUDA_VISIBLE_DEVICES": "-1"},
+        ),
         Peer(name="mkl", label="MKL", worker="sgemm.py", kind="sgemm", library="mkl"),
         Peer(
             name="openblas",

@@ -126,6 +126,9 @@ def _listening(host: str, port: int, connections: int) -> Iterator[socket.socket
         reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(f"{host}:{port}: cannot listen there: {reason}") from error
     with listener:
+        # Connections inherit it. asyncio does not set it where the listener names no protocol, and
+        # then a body waits 40 ms for the other side's delayed acknowledgement of its header.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 

@@ -64,18 +64,19 @@ inline void product_tile(const float* w, const Run* runs, int run_count, const f
 
 inline void product(const float* w, const Run* runs, int run_count, const float* x, float* y,
                     const float* bias, bool is_relu, int units, int vectors) {
-    for (int unit = 0; unit < units; unit += TILE)
-        with_constant<TILE>(std::min(units - unit, TILE), [&](auto wanted) {
-            constexpr int U = decltype(wanted)::value;
-            const float* b = bias ? bias + unit : nullptr;
-            int v = 0;
-            for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
-                product_tile<U, TILE_VECTORS>(w + unit, runs, run_count, x + v * VL,
-                                              y + unit * BLOCK + v * VL, b, is_relu);
-            for (; v < vectors; ++v)
-                product_tile<U, 1>(w + unit, runs, run_count, x + v * VL,
-                                   y + unit * BLOCK + v * VL, b, is_relu);
-        });
+    const int paired = vectors / TILE_VECTORS * TILE_VECTORS;
+    const auto some = [&](auto most, auto together, int first, int end) {
+        constexpr int N = decltype(most)::value, NV = decltype(together)::value;
+        for (int unit = 0; first < end && unit < units; unit += N)
+            with_constant<N>(std::min(units - unit, N), [&](auto wanted) {
+                for (int v = first; v < end; v += NV)
+                    product_tile<decltype(wanted)::value, NV>(
+                        w + unit, runs, run_count, x + v * VL, y + unit * BLOCK + v * VL,
+                        bias ? bias + unit : nullptr, is_relu);
+            });
+    };
+    some(Int<TILE>{}, Int<TILE_VECTORS>{}, 0, paired);
+    some(Int<TILE_ALONE>{}, Int<1>{}, paired, vectors);
 }
 
 // g[row][filter] += sum over positions and lanes of x[row][lane] t[lane][filter], for K rows that

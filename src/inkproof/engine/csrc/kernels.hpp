@@ -21,21 +21,22 @@ namespace inkproof {
 // Sizes that suit the variant's registers, and caches of 32 KiB and 512 KiB; no result depends on
 // them.
 //   TILE, TILE_VECTORS      registers of a tile: its units (or inputs) by its vectors of lanes
+//   TILE_ALONE              units of a tile with one vector of lanes, as a single image has
 //   UPDATE_INPUTS           inputs of a tile of the weight gradient
 //   SPARSE_PANELS           panels that a sparse forward product works on together
 //   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache
 //   SPARSE_UPDATE_PANELS    panels that a sparse weight gradient works on together
 //   PANELS_IN_CACHE         updated and then used while the second-level cache has them
 #if INKPROOF_VL == 16
-constexpr int TILE = 8, TILE_VECTORS = 2, UPDATE_INPUTS = 16;
+constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 16;
 constexpr int SPARSE_PANELS = 8, SPARSE_INPUTS = 72, SPARSE_UPDATE_PANELS = 8;
 constexpr int PANELS_IN_CACHE = 8;
 #elif INKPROOF_VL == 8
-constexpr int TILE = 6, TILE_VECTORS = 2, UPDATE_INPUTS = 6;
+constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6;
 constexpr int SPARSE_PANELS = 4, SPARSE_INPUTS = 112, SPARSE_UPDATE_PANELS = 6;
 constexpr int PANELS_IN_CACHE = 12;
 #else
-constexpr int TILE = 4, TILE_VECTORS = 2, UPDATE_INPUTS = 3;
+constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3;
 constexpr int SPARSE_PANELS = 2, SPARSE_INPUTS = 288, SPARSE_UPDATE_PANELS = 2;
 constexpr int PANELS_IN_CACHE = 8;
 #endif
