@@ -612,9 +612,9 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
 
 
 def _safe(text: str, most: int = 300) -> str:
-    """Make text from a file harmless on a terminal."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
+    from inkproof.wording import printable
+
+    return printable(text, most)
 
 
 def _print_json(value: object) -> None:

@@ -1,10 +1,10 @@
-"""Numbers as sentences for people give them: points, percentages, nats, counts."""
+"""Numbers as sentences for people give them, and text as a terminal may have it."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["counted", "ending", "fixed", "nats", "percent", "points", "seeds_listed"]
+__all__ = ["counted", "ending", "fixed", "nats", "percent", "points", "printable", "seeds_listed"]
 
 _WORDS: Final = (
     *("no", "one", "two", "three", "four", "five", "six"),
@@ -75,3 +75,9 @@ def ending(stopped_by: str | None, epochs: int, best_epoch: int | None) -> str:
     if best_epoch not in (None, epochs):
         parts.append(f"weights of epoch {best_epoch}")
     return ", ".join(parts)
+
+
+def printable(text: str, most: int) -> str:
+    """Make text from a file harmless on a terminal, and at most so many characters long."""
+    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return clean if len(clean) <= most else f"{clean[: most - 1]}…"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inkproof.errors import ConfigurationError, InkproofError, PictureError, StorageError
+from inkproof.wording import printable
 
 __all__ = ["predict_pictures", "read_photos", "takes_digits"]
 
@@ -24,15 +25,13 @@ _LONGEST_NAME: Final = 200
 
 
 def takes_digits(model: Path | None) -> bool:
-    """Say whether a model reads digits: grey 28 x 28, the classes 0 to 9, perhaps "none"."""
+    """Say whether a model reads digits; None is the shipped one, which does."""
     if model is None:
         return True
     from inkproof.model_file import read_description
+    from inkproof.photo.reader import describes_reader
 
-    description = read_description(model)
-    names = description.get("class_names")
-    digits = isinstance(names, list) and {*map(str, names)} - {"none"} == {*"0123456789"}
-    return digits and description.get("input_shape") == [28, 28, 1]
+    return describes_reader(read_description(model))
 
 
 def predict_pictures(
@@ -63,8 +62,9 @@ def predict_pictures(
             _complain(error)
             failed = True
             continue
+        called = printable(str(path), _LONGEST_NAME)
         record: dict[str, Any] = {"image": str(path), "is_digit": False, "digit": None}
-        line = f"{_safe(str(path))}: not a digit (no ink)"
+        line = f"{called}: not a digit (no ink)"
         reading = found.reading
         if reading is not None:
             record |= {
@@ -81,9 +81,9 @@ def predict_pictures(
                 f"{reading.digit} ({reading.probability:.1%}), "
                 f"then {reading.runner_up} ({reading.runner_up_probability:.1%})"
             )
-            line = f"{_safe(str(path))}: {shown}"
+            line = f"{called}: {shown}"
             if not reading.is_digit:
-                line = f"{_safe(str(path))}: not a digit (nearest: {reading.digit})"
+                line = f"{called}: not a digit (nearest: {reading.digit})"
             if show is not None:
                 _write(show, name, _png(found.image))
         if as_json:
@@ -130,7 +130,7 @@ def read_photos(
             _write(annotate, name, annotated_png(picture, page))
         if form == "text":
             if len(paths) > 1:
-                print(f"{_safe(str(path))}:")
+                print(f"{printable(str(path), _LONGEST_NAME)}:")
             print(page.text or "(no digits)")
         else:
             pages.append({"photo": str(path)} | page.to_json())
@@ -149,7 +149,7 @@ def _csv(pages: list[dict[str, Any]]) -> str:
     table = csv.DictWriter(out, columns, lineterminator="\n")
     table.writeheader()
     for page in pages:
-        name = _safe(page["photo"], 4096)
+        name = printable(page["photo"], 4096)
         name = f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
         table.writerows({"photo": name} | digit for digit in page["digits"])
     return out.getvalue()
@@ -202,11 +202,5 @@ def _progress(paths: Sequence[Path], names: list[str]) -> Iterator[tuple[Path, s
 
 
 def _complain(error: InkproofError) -> None:
-    text = _safe(" ".join(str(error).split()), 500)
+    text = printable(" ".join(str(error).split()), 500)
     print(f"inkproof: error: {text}", file=sys.stderr)
-
-
-def _safe(text: str, most: int = _LONGEST_NAME) -> str:
-    """Make a file's name harmless on a terminal."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return clean if len(clean) <= most else f"{clean[: most - 1]}…"

@@ -22,7 +22,16 @@ from inkproof.errors import FileFormatError, ModelError, StorageError
 from inkproof.model import Model
 from inkproof.storage import write_bytes
 
-__all__ = ["NONE", "SHIPPED", "Calibration", "Reader", "Reading", "calibration_path", "combine"]
+__all__ = [
+    "NONE",
+    "SHIPPED",
+    "Calibration",
+    "Reader",
+    "Reading",
+    "calibration_path",
+    "combine",
+    "describes_reader",
+]
 
 SHIPPED: Final = Path(__file__).parent.parent / "shipped" / "handwriting.safetensors"
 """The model that comes with the package."""
@@ -213,6 +222,24 @@ class Reader:
             )
             for number, (row, (first, second)) in enumerate(zip(digits, order, strict=True))
         ]
+
+
+def describes_reader(description: Mapping[str, Any]) -> bool:
+    """Say whether a model's description is that of one which reads digits.
+
+    Parameters
+    ----------
+    description : what :func:`inkproof.model_file.read_description` gives
+
+    Returns
+    -------
+    whether it takes grey images 28 x 28, and its classes are 0 to 9, with or without "none"
+    """
+    names = description.get("class_names")
+    if description.get("input_shape") != [_SIDE, _SIDE, 1] or not isinstance(names, list):
+        return False
+    without = [name for name in names if name != NONE]
+    return len(names) <= len(_DIGITS) + 1 and sorted(map(str, without)) == list(_DIGITS)
 
 
 def calibration_path(model_path: Path) -> Path:

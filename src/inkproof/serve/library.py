@@ -299,16 +299,11 @@ def _in_order(entries: Any) -> list[ModelEntry]:
 
 
 def _reads_digits(path: Path) -> bool:
-    """Say whether a model takes MNIST's images and tells the ten digits apart."""
+    """Say whether a file's model reads digits; a damaged file has none."""
     from inkproof.model_file import read_description
-    from inkproof.photo.reader import NONE
+    from inkproof.photo.reader import describes_reader
 
     try:
-        description = read_description(path)
+        return describes_reader(read_description(path))
     except InkproofError:
         return False
-    names = description.get("class_names")
-    if description.get("input_shape") != [28, 28, 1] or not isinstance(names, list):
-        return False
-    digits = [name for name in names if name != NONE]
-    return len(names) <= 11 and sorted(map(str, digits)) == list("0123456789")
