@@ -25,7 +25,7 @@ from inkproof.report.sheet import Chosen, RunImages, choose
 from inkproof.report.text import FILTERS, flattened, slug, toml_text
 from inkproof.results import ComparisonResult, Mistake, ModelResult, RunResult
 
-__all__ = ["TEMPLATES", "html_page"]
+__all__ = ["TEMPLATES", "html_page", "source", "source_hash"]
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 _HEAT_LEVELS: Final = 8
@@ -79,8 +79,8 @@ def html_page(material: Material) -> str:
         heat=[_heat_level(level) for level in range(1, _HEAT_LEVELS + 1)],
         greys=[(level, level * 17) for level in range(_GREYS)],
     )
-    early = (TEMPLATES / "theme.js").read_text(encoding="utf-8")
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    early = source("theme.js")
+    script = source("theme_button.js") + source("report.js")
     first_model, first_run = runs[0]
     return environment.get_template("report.html").render(
         result=result,
@@ -98,8 +98,8 @@ def html_page(material: Material) -> str:
         style=Markup(style),  # noqa: S704 - our own file, filled with our own colours
         early=Markup(early),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        style_hash=_hash(style),
-        script_hashes=[_hash(early), _hash(script)],
+        style_hash=source_hash(style),
+        script_hashes=[source_hash(early), source_hash(script)],
         scores=charts.themed(
             partial(charts.scores_figure, material), _scores_alt(material.result.models)
         ),
@@ -218,7 +218,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _hash(content: str) -> str:
+def source(name: str) -> str:
+    """Read a script among the templates."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def source_hash(content: str) -> str:
+    """Give a script's or style's hash as a content security policy names it."""
     digest = hashlib.sha256(content.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 

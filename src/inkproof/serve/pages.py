@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +10,7 @@ from markupsafe import Markup, escape
 
 from inkproof import figures
 from inkproof.report.page import TEMPLATES as REPORT_TEMPLATES
+from inkproof.report.page import source, source_hash
 
 __all__ = ["docs_page", "main_page"]
 
@@ -26,7 +25,7 @@ def main_page() -> tuple[bytes, str]:
     one HTML file that asks for nothing but this server's API, and its content security policy,
     which admits its own scripts and style by their hashes
     """
-    return _page("page.html", ["theme_button.js", "page.js"])
+    return _page("page.html", (_TEMPLATES / "page.js").read_text(encoding="utf-8"))
 
 
 def docs_page(openapi: dict[str, Any]) -> tuple[bytes, str]:
@@ -38,14 +37,13 @@ def docs_page(openapi: dict[str, Any]) -> tuple[bytes, str]:
     ]
     return _page(
         "docs.html",
-        ["theme_button.js"],
         info=openapi["info"],
         operations=operations,
         schemas=openapi.get("components", {}).get("schemas", {}),
     )
 
 
-def _page(name: str, scripts: list[str], **values: Any) -> tuple[bytes, str]:
+def _page(name: str, *own_scripts: str, **values: Any) -> tuple[bytes, str]:
     environment = Environment(
         loader=FileSystemLoader([_TEMPLATES, REPORT_TEMPLATES]),
         autoescape=True,
@@ -58,27 +56,19 @@ def _page(name: str, scripts: list[str], **values: Any) -> tuple[bytes, str]:
     style = environment.get_template("page.css").render(
         light=figures.THEMES["light"], dark=figures.THEMES["dark"]
     )
-    sources = [
-        *((REPORT_TEMPLATES / "theme.js").read_text(encoding="utf-8"),),
-        *((_TEMPLATES / script).read_text(encoding="utf-8") for script in scripts),
-    ]
+    sources = [source("theme.js"), source("theme_button.js"), *own_scripts]
     page = environment.get_template(name).render(
         style=Markup(style),  # noqa: S704 - our own file, filled with our own colours
-        scripts=[Markup(source) for source in sources],  # noqa: S704 - our own files
+        scripts=[Markup(script) for script in sources],  # noqa: S704 - our own files
         **values,
     )
-    hashes = " ".join(f"'{_hash(source)}'" for source in sources)
+    hashes = " ".join(f"'{source_hash(script)}'" for script in sources)
     policy = (
-        f"default-src 'none'; script-src {hashes}; style-src '{_hash(style)}'; "
+        f"default-src 'none'; script-src {hashes}; style-src '{source_hash(style)}'; "
         "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
     return page.encode(), policy
-
-
-def _hash(content: str) -> str:
-    digest = hashlib.sha256(content.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def _code(text: object) -> Markup:

@@ -312,30 +312,6 @@
   const chooser = byId("run");
   chooser.addEventListener("change", () => showRun(Number(chooser.value)));
 
-  // Light and dark
-
-  const themes = ["system", "light", "dark"];
-  const themeButton = byId("theme");
-  const theme = () => document.documentElement.dataset.theme || "system";
-
-  function nameTheme() {
-    themeButton.textContent = `Theme: ${theme()}`;
-  }
-
-  themeButton.addEventListener("click", () => {
-    const next = themes[(themes.indexOf(theme()) + 1) % themes.length];
-    if (next === "system") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = next;
-    try {
-      if (next === "system") localStorage.removeItem("inkproof-theme");
-      else localStorage.setItem("inkproof-theme", next);
-    } catch (error) {
-      // Without storage the choice holds until the page is closed.
-    }
-    nameTheme();
-  });
-
-  nameTheme();
   buildMatrix();
   // A browser that goes back may remember another choice than the page was written with.
   showRun(Number(chooser.value) || 0);
