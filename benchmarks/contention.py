@@ -11,6 +11,7 @@ epochs, and the median, the smallest and the largest of the ratios. About two mi
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import subprocess
 import sys
@@ -20,26 +21,13 @@ from contextlib import contextmanager
 
 import inkproof
 import machine
-from inkproof import SGD, Adam, Conv2D, Dense, Dropout, Epoch, Flatten, MaxPool2D, TrainingConfig
-from inkproof.layers import Layer
+from environments import ROOT
+from inkproof import Epoch
+from inkproof.study import Study
 
-DENSE: tuple[Layer, ...] = (
-    Dense(500, activation="relu"),
-    Dense(500, activation="relu"),
-    Dense(10, activation="softmax"),
-)
-CONVNET: tuple[Layer, ...] = (
-    Conv2D(32, 3, activation="relu"),
-    MaxPool2D(2),
-    Conv2D(64, 3, activation="relu"),
-    MaxPool2D(2),
-    Flatten(),
-    Dropout(0.5),
-    Dense(10, activation="softmax"),
-)
-CASES = {
-    "500x2": (DENSE, SGD(learning_rate=0.01), 32, 1.0),
-    "convnet": (CONVNET, Adam(learning_rate=0.001), 128, 0.25),
+CASES = {  # a study, its first model, and the share of the images that it trains on
+    "500x2": (Study.built_in("notebook"), 1.0),
+    "convnet": (Study.from_file(ROOT / "studies" / "convnet.toml"), 0.25),
 }
 EPOCHS = 6  # the first is left out
 
@@ -57,7 +45,7 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def epoch_seconds(name: str, split: inkproof.Split) -> float:
-    layers, optimizer, batch_size, share = CASES[name]
+    study, share = CASES[name]
     part = split.subset(range(int(len(split) * share)))
     seconds: list[float] = []
 
@@ -65,10 +53,10 @@ def epoch_seconds(name: str, split: inkproof.Split) -> float:
         seconds.append(len(part) / epoch.images_per_second)
 
     inkproof.train(
-        inkproof.Model(layers, input_shape=(28, 28, 1)),
+        inkproof.Model(study.models[0].layers, input_shape=(28, 28, 1)),
         part,
         None,
-        TrainingConfig(epochs=EPOCHS, batch_size=batch_size, optimizer=optimizer),
+        dataclasses.replace(study.training, epochs=EPOCHS),
         on_epoch=note,
     )
     return statistics.median(seconds[1:])
