@@ -42,8 +42,10 @@ handwriting: $(VENV)/dev.stamp
 	$(BIN)/python scripts/calibrate_handwriting.py build/handwriting.safetensors \
 		build/handwriting.npz src/inkproof/shipped
 
+# Keras gets an environment of its own; INKPROOF_KERAS_PYTHON names another one.
 test-keras: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m keras
+	$(BIN)/python benchmarks/dense.py --prepare --peers keras-tensorflow
+	$(BIN)/python -m pytest -n auto -m keras
 
 # The engine without Python, under AddressSanitizer, UBSan, ThreadSanitizer and valgrind.
 sanitize:
