@@ -4,6 +4,8 @@
 //     driver [quick]
 //
 // All that the engine is given lies in memory of exactly its size, so that a read beyond it is seen.
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -12,6 +14,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "graph.hpp"
@@ -432,11 +435,54 @@ void stacks(bool is_quick) {
             }
 }
 
+// A team does every task of a phase once, and does not wait for a member to come to its own.
+void shared_tasks() {
+    const auto begin = std::chrono::steady_clock::now();
+    for (const int threads : {1, 2, 3}) {
+        const std::string what = std::to_string(threads) + " threads";
+        Team team(threads);
+        std::vector<int> times(50);  // not atomic: ThreadSanitizer sees two members at one task
+        constexpr int phases = 300;
+        for (int round = 0; round < 2; ++round)
+            team.run([&](int member) {
+                for (int phase = 0; phase < phases; ++phase) {
+                    const int tasks = phase % static_cast<int>(times.size() + 1);
+                    team.each(member, tasks, [&](int task) { ++times[static_cast<std::size_t>(task)]; });
+                    team.barrier();
+                }
+            });
+        for (int task = 0; task < static_cast<int>(times.size()); ++task) {
+            int wanted = 0;
+            for (int phase = 0; phase < 2 * phases; ++phase)
+                wanted += task < phase % phases % static_cast<int>(times.size() + 1);
+            expect(times[static_cast<std::size_t>(task)] == wanted, what, "a task done once a phase");
+        }
+        if (threads == 1) continue;
+        std::atomic<int> others{0};
+        int done_by_others = 0;
+        constexpr int tasks = 30;
+        team.run([&](int member) {
+            team.each(member, tasks, [&](int task) {
+                if (task != 0) {
+                    ++others;
+                    return;
+                }
+                while (others < tasks - 1 &&
+                       std::chrono::steady_clock::now() - begin < std::chrono::seconds(60))
+                    std::this_thread::yield();
+                done_by_others = others;
+            });
+        });
+        expect(done_by_others == tasks - 1, what, "the tasks of one who is late, done by others");
+    }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
     const bool is_quick = count > 1 && std::strcmp(arguments[1], "quick") == 0;
     std::setvbuf(stdout, nullptr, _IOLBF, 1024);
+    shared_tasks();
     endings();
     graphs(is_quick);
     stacks(is_quick);

@@ -27,18 +27,19 @@ namespace inkproof {
 //   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache
 //   SPARSE_UPDATE_PANELS    panels that a sparse weight gradient works on together
 //   PANELS_IN_CACHE         updated and then used while the second-level cache has them
+//   PANELS_A_TASK           the same where threads share a layer: fewer, so that none waits long
 #if INKPROOF_VL == 16
 constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 16;
 constexpr int SPARSE_PANELS = 8, SPARSE_INPUTS = 72, SPARSE_UPDATE_PANELS = 8;
-constexpr int PANELS_IN_CACHE = 8;
+constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 8;
 #elif INKPROOF_VL == 8
 constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6;
 constexpr int SPARSE_PANELS = 4, SPARSE_INPUTS = 112, SPARSE_UPDATE_PANELS = 6;
-constexpr int PANELS_IN_CACHE = 12;
+constexpr int PANELS_IN_CACHE = 12, PANELS_A_TASK = 4;
 #else
 constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3;
 constexpr int SPARSE_PANELS = 2, SPARSE_INPUTS = 288, SPARSE_UPDATE_PANELS = 2;
-constexpr int PANELS_IN_CACHE = 8;
+constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 #endif
 constexpr int UPDATE_PANELS = 1;     // of a tile of the weight gradient
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache

@@ -11,8 +11,8 @@ namespace {
 
 constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
 constexpr int INFERENCE_LANES = 128;
-constexpr int OWN_INPUTS = 4;        // up to so many threads gather the whole batch each
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
+constexpr int BACKWARD_INPUTS = 48;  // whose errors a task works out: a multiple of every tile
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
@@ -88,11 +88,10 @@ void Network::get_gradients(int index, float* kernel, float* bias) const {
     from_panels(layer, layer.weight_sums.get(), layer.bias_sums.get(), kernel, bias);
 }
 
-Batch Network::make_batch(int lanes, int copies, int members) const {
+Batch Network::make_batch(int lanes, int members) const {
     Batch batch;
+    batch.inputs = Inputs(layers_.front().spec.inputs, lanes);
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
-    for (int i = 0; i < copies; ++i)
-        batch.inputs.emplace_back(layers_.front().spec.inputs, lanes);
     for (const Layer& layer : layers_) {
         batch.outputs.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
         Buffer<std::uint16_t> alive(static_cast<std::size_t>(layer.panels));
@@ -113,8 +112,7 @@ Batch Network::make_batch(int lanes, int copies, int members) const {
 
 void Network::reserve_training(int lanes) {
     if (lanes <= capacity_) return;
-    const int copies = threads() <= OWN_INPUTS ? threads() : 1;
-    for (Batch& batch : batches_) batch = make_batch(lanes, copies, threads());
+    for (Batch& batch : batches_) batch = make_batch(lanes, threads());
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
     errors_.clear();
     transposed_.clear();
@@ -126,8 +124,7 @@ void Network::reserve_training(int lanes) {
         share = Buffer<float>(blocks * static_cast<std::size_t>(layers_.back().padded * BLOCK));
     int widest = 0;
     for (const Layer& layer : layers_) widest = std::max(widest, layer.padded);
-    for (auto& share : shares_)
-        share = Buffer<float>(blocks * static_cast<std::size_t>(widest * BLOCK));
+    other_share_ = Buffer<float>(blocks * static_cast<std::size_t>(widest * BLOCK));
     losses_ = Buffer<float>(blocks * BLOCK);
     hits_ = Buffer<std::int32_t>(blocks * BLOCK);
     for (Scratch& scratch : scratch_) {
@@ -162,7 +159,7 @@ void Network::list_rows(int index, Batch& batch, int member) const {
 
 Operand Network::operand(int index, const Batch& batch, int member) const {
     if (index == 0) {
-        const Inputs& in = batch.inputs_of(member);
+        const Inputs& in = batch.inputs;
         return {all_inputs_.get(), layers_.front().spec.inputs, in.x.get(), in.block_stride};
     }
     const auto at = static_cast<std::size_t>(index);
@@ -177,7 +174,7 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
     const int inputs = layer.spec.inputs, units = layer.spec.units;
-    const Inputs& in = batch.inputs_of(member);
+    const Inputs& in = batch.inputs;
     const Operand from = operand(index, batch, member);
     float* y = batch.outputs[static_cast<std::size_t>(index)].get();
     const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
@@ -349,37 +346,37 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
 }
 
 // The gradient with respect to a layer's inputs, which are the outputs of the layer below, is the
-// sum of the shares of two fixed halves of the layer's units. Each thread works out the share of
-// the units that it owns, so that no thread reads weights that another one writes: moving those
+// sum of the shares of two fixed halves of the layer's units. Each thread begins with the share of
+// the units that it owns, so that few weights are read that another thread writes: moving those
 // between the cores costs more than all the sums.
 void Network::backward_shares(int index, const Batch& batch, int member, Scratch& scratch) {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    const bool halved = by_half(layer);
-    const int sharers = halved ? threads() / 2 : threads();
-    const Range mine = share(round_up(layer.spec.inputs, PANEL), PANEL, member % sharers, sharers);
     const Operand below = operand(index, batch, member);
-    const Range rows = listed(below, mine);
     const auto below_stride =
         static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded * BLOCK);
-    for (int half = 0; half < layer.halves; ++half) {
-        if (halved && half != member / sharers) continue;
-        const Range panels = share(layer.panels, 1, half, layer.halves);
-        const UnitAt* units = scratch.units.get();
-        const int count = list_units(index, batch, member, panels, scratch.units.get());
+    const int groups = (below.count + BACKWARD_INPUTS - 1) / BACKWARD_INPUTS;
+    int half_listed = -1, count = 0;
+    team_.each(member, layer.halves * groups, [&](int task) {
+        const int half = task / groups, first = task % groups * BACKWARD_INPUTS;
+        if (half != half_listed) {
+            const Range panels = share(layer.panels, 1, half, layer.halves);
+            count = list_units(index, batch, member, panels, scratch.units.get());
+            half_listed = half;
+        }
+        const Buffer<float>& into =
+            half == 0 ? errors_[static_cast<std::size_t>(index - 1)] : other_share_;
         for (int block = 0; block < batch.blocks; ++block) {
             const auto b = static_cast<std::size_t>(block);
             const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
             const float* e = errors_[static_cast<std::size_t>(index)].get() +
                              b * static_cast<std::size_t>(layer.padded * BLOCK);
-            const bool in_place = !halved && half == 0;
-            const Buffer<float>& into =
-                in_place ? errors_[static_cast<std::size_t>(index - 1)] : shares_[half];
             for (int u = 0; u == 0 || u < count; u += INPUTS_AT_ONCE)
-                backward_rows(layer.weights.get(), below.rows + rows.begin, rows.end - rows.begin,
-                              units + u, std::min(INPUTS_AT_ONCE, count - u), e,
+                backward_rows(layer.weights.get(), below.rows + first,
+                              std::min(BACKWARD_INPUTS, below.count - first),
+                              scratch.units.get() + u, std::min(INPUTS_AT_ONCE, count - u), e,
                               into.get() + b * below_stride, vectors, u == 0);
         }
-    }
+    });
 }
 
 // Lists the units in some panels whose errors are not zero in the whole batch.
@@ -415,12 +412,11 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
         const std::size_t at = static_cast<std::size_t>(block) *
                                static_cast<std::size_t>(below.padded * BLOCK);
         const std::size_t from = at + static_cast<std::size_t>(mine.begin * BLOCK);
-        const float* one = (by_half(layer) ? shares_[0] : errors_[below_at]).get() + from;
-        const float* other = shares_[1].get() + from;
+        const float* other = other_share_.get() + from;
         const float* a = batch.outputs[below_at].get() + from;
         float* d = errors_[below_at].get() + from;
         for (int i = 0; i < rows * BLOCK; i += VL) {
-            V sum = load(one + i);
+            V sum = load(d + i);
             if (layer.halves == 2) sum += load(other + i);
             store(d + i, is_relu ? (load(a + i) > V{} ? sum : V{}) : sum);
         }
@@ -435,7 +431,7 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
                      Range inputs, float* weights, float* biases, float scale) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
-    const Inputs& in = batch.inputs_of(member);
+    const Inputs& in = batch.inputs;
     const Operand from = operand(index, batch, member);
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
     const std::size_t t_stride = layer.lane_stride;
@@ -476,11 +472,6 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
                 sum += load(t + static_cast<std::size_t>(lane) * t_stride + u);
             store(biases + u, load(biases + u) + sum * scale);
         }
-}
-
-// Whether the two shares of a layer's input gradients are worked out by different threads.
-bool Network::by_half(const Layer& layer) const {
-    return layer.wide && layer.halves == 2 && threads() % 2 == 0;
 }
 
 Range Network::my_panels(const Layer& layer, int member) const {
@@ -531,8 +522,8 @@ Totals Network::gradients(const Data& data, const std::int64_t* labels) {
 
 // One pass over the data. The phases of a step, with a barrier after each:
 //
-//   each layer:   its update of the step before (a wide layer's panels, by their owner, while they
-//                 are in its cache anyway), then its outputs
+//   each layer:   its update of the step before (a wide layer's panels, by whoever then needs them,
+//                 while they are in its cache anyway), then its outputs
 //   softmax       each thread its lanes; and each thread its share of the next batch's gathering
 //   each layer, from the last: shares of the errors of the layer below; their sums
 //
@@ -552,17 +543,14 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
 
     team_.run([&](int member) {
         Scratch& scratch = scratch_[static_cast<std::size_t>(member)];
-        const bool alone = batches_[0].inputs.size() > 1;
-        const Range parts = alone ? Range{0, input_parts_}
-                                  : share(input_parts_, 1, member, threads());
+        const Range parts = share(input_parts_, 1, member, threads());
         const auto batch_end = [&](std::int64_t first) {
             return std::min(count, first / batch_size * batch_size + batch_size);
         };
         const auto fetch = [&](Batch& batch, std::int64_t first) {
             const int lanes = static_cast<int>(std::min<std::int64_t>(chunk,
                                                                       batch_end(first) - first));
-            data.gather(batch.inputs[alone ? static_cast<std::size_t>(member) : 0], order, first,
-                        lanes, count, parts);
+            data.gather(batch.inputs, order, first, lanes, count, parts);
             if (member != 0) return;
             batch.lanes = lanes;
             batch.blocks = (lanes + BLOCK - 1) / BLOCK;
@@ -586,11 +574,13 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 const Range panels = my_panels(layer, member);
                 if (i > 0) list_rows(i, batch, member);
                 if (layer.wide) {
-                    for (int p = panels.begin; p < panels.end; p += PANELS_IN_CACHE) {
-                        const Range some{p, std::min(p + PANELS_IN_CACHE, panels.end)};
+                    const int group = threads() == 1 ? PANELS_IN_CACHE : PANELS_A_TASK;
+                    team_.each(member, (layer.panels + group - 1) / group, [&](int task) {
+                        const Range some{task * group,
+                                         std::min(task * group + group, layer.panels)};
                         if (before) descend(i, *before, some);
                         forward(i, batch, sparse, member, some, all_vectors(batch), scratch);
-                    }
+                    });
                 } else if (i == last && last_in_shares_) {
                     forward_shares(batch, member);
                 } else {
@@ -609,7 +599,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             }
             for (int i = last; i >= 1; --i) {
                 backward_shares(i, batch, member, scratch);
-                if (by_half(layers_[static_cast<std::size_t>(i)])) team_.barrier();
+                team_.barrier();
                 backward_sum(i, batch, member);
                 team_.barrier();
             }
@@ -685,7 +675,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
     const int lanes = static_cast<int>(std::min<std::int64_t>(
         INFERENCE_LANES, (per_thread + BLOCK - 1) / BLOCK * BLOCK));
     if (inference_.empty())
-        for (int i = 0; i < threads(); ++i) inference_.push_back(make_batch(INFERENCE_LANES, 1, 1));
+        for (int i = 0; i < threads(); ++i) inference_.push_back(make_batch(INFERENCE_LANES, 1));
     reserve_training(INFERENCE_LANES);  // for the threads' scratch
     const auto rows = static_cast<std::size_t>(labels ? count : 0);
     Buffer<float> losses(rows);
@@ -700,7 +690,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             if (first >= count || stop) return;
             batch.lanes = static_cast<int>(std::min<std::int64_t>(lanes, count - first));
             batch.blocks = (batch.lanes + BLOCK - 1) / BLOCK;
-            data.gather(batch.inputs[0], nullptr, first, batch.lanes, count, {0, input_parts_});
+            data.gather(batch.inputs, nullptr, first, batch.lanes, count, {0, input_parts_});
             for (std::size_t i = 0; i < layers_.size(); ++i) {
                 if (i > 0) list_rows(static_cast<int>(i), batch, 0);
                 forward(static_cast<int>(i), batch, data.sparse(), 0, {0, layers_[i].panels},

@@ -43,14 +43,10 @@ struct Rows {
 // One batch (or a part of one) on its way through the network.
 struct Batch {
     int lanes = 0, blocks = 0;
-    std::vector<Inputs> inputs;          // one for each thread, or one for all
+    Inputs inputs;
     std::vector<Buffer<float>> outputs;  // of each layer, [block][unit][lane]
     std::vector<Buffer<std::uint16_t>> alive;  // of each layer, [panel]: units that are not zero
     std::vector<std::vector<Rows>> rows;       // [thread][layer], of all but the first
-
-    const Inputs& inputs_of(int member) const {
-        return inputs[static_cast<std::size_t>(member) % inputs.size()];
-    }
 };
 
 // What a product of a layer reads.
@@ -141,7 +137,7 @@ private:
                 const std::int64_t* order, std::int64_t count, int batch_size,
                 float learning_rate, const std::function<bool(std::int64_t)>& poll);
 
-    Batch make_batch(int lanes, int copies, int members) const;
+    Batch make_batch(int lanes, int members) const;
     void reserve_training(int lanes);
     void clear_sums();
 
@@ -161,7 +157,6 @@ private:
     void softmax(const Batch& batch, const std::int64_t* labels, std::int64_t first,
                  float* probabilities, float* losses, std::int32_t* hits) const;
 
-    bool by_half(const Layer& layer) const;
     Range my_panels(const Layer& layer, int member) const;
     Range my_inputs(const Layer& layer, int member) const;
     Range my_vectors(const Batch& batch, int member) const;
@@ -178,7 +173,7 @@ private:
     std::vector<Buffer<float>> transposed_;   // the same, [lane][unit]
     bool last_in_shares_;                     // the last layer's outputs are sums of two shares
     Buffer<float> output_shares_[2];          // of the last layer, by half of its inputs
-    Buffer<float> shares_[2];                 // of the errors, by half of the layer's units
+    Buffer<float> other_share_;               // of the errors: that of the second half of the units
     Buffer<float> losses_;
     Buffer<std::int32_t> hits_;
 };

@@ -66,16 +66,10 @@ class Worker {
 public:
     Worker(Team& team, int member) : team_(team), member_(member) {}
 
-    // Calls f(task) for this thread's share of the tasks.
-    template <typename F>
-    void share_out(int tasks, F&& f) const {
-        const Range mine = share(tasks, 1, member_, team_.size());
-        for (int task = mine.begin; task < mine.end; ++task) f(task);
-    }
-    // The same, and waits for the others.
+    // Shares the tasks out, f(task) for each, and waits until all are done.
     template <typename F>
     void each(int tasks, F&& f) const {
-        share_out(tasks, f);
+        team_.each(member_, tasks, f);
         team_.barrier();
     }
     int member() const { return member_; }

@@ -4,11 +4,13 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "buffer.hpp"
 #include "simd.hpp"
 
 namespace inkproof {
@@ -68,7 +70,9 @@ private:
 
 class Team {
 public:
-    explicit Team(int size) : size_(size), barrier_(size), start_(size), end_(size) {
+    explicit Team(int size)
+        : size_(size), barrier_(size), start_(size), end_(size),
+          claims_(static_cast<std::size_t>(size)) {
         for (int member = 1; member < size; ++member)
             threads_.emplace_back([this, member] { serve(member); });
     }
@@ -97,7 +101,47 @@ public:
     // Called by every member from inside its work.
     void barrier() { barrier_.wait(); }
 
+    // Called by every member from inside its work: f(task) once for each task, by whichever member
+    // claims it first. A member takes its own share, in order, and then what others have not begun,
+    // since the cores of a shared machine are not equally fast. Does not wait for the others.
+    template <typename F>
+    void each(int member, int tasks, F&& f) {
+        if (size_ == 1) {
+            for (int task = 0; task < tasks; ++task) f(task);
+            return;
+        }
+        const std::uint64_t phase = ++claims_[static_cast<std::size_t>(member)].phase;
+        for (int i = 0; i < size_; ++i) {
+            const int owner = (member + i) % size_;
+            const Range shared = share(tasks, 1, owner, size_);
+            int done;
+            while ((done = claim(owner, phase, shared.end - shared.begin)) >= 0)
+                f(shared.begin + done);
+        }
+    }
+
 private:
+    struct alignas(64) Claims {
+        std::atomic<std::uint64_t> done{0};  // the phase, and how many of its tasks are claimed
+        std::uint64_t phase = 0;             // in which this member is
+    };
+    static constexpr int COUNT_BITS = 24;
+
+    // The number of a task in its owner's share, or -1 where all are claimed.
+    int claim(int owner, std::uint64_t phase, int tasks) {
+        auto& word = claims_[static_cast<std::size_t>(owner)].done;
+        std::uint64_t seen = word.load(std::memory_order_relaxed);
+        for (;;) {
+            // Who went on to a later phase has left nothing of this one.
+            if (seen >> COUNT_BITS > phase) return -1;
+            const int done = seen >> COUNT_BITS == phase
+                                 ? static_cast<int>(seen & ((1u << COUNT_BITS) - 1)) : 0;
+            if (done >= tasks) return -1;
+            const std::uint64_t next = phase << COUNT_BITS | static_cast<std::uint64_t>(done + 1);
+            if (word.compare_exchange_weak(seen, next, std::memory_order_relaxed)) return done;
+        }
+    }
+
     void serve(int member) {
         const FlushDenormals flush;
         for (;;) {
@@ -111,6 +155,7 @@ private:
     const int size_;
     Barrier barrier_, start_, end_;
     const std::function<void(int)>* work_ = nullptr;
+    std::vector<Claims> claims_;  // on each member's share of the tasks
     std::vector<std::thread> threads_;
 };
 
