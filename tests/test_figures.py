@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from inkproof.figures.style import plain_text
 
 NASTY = ["$\\frac{1", "_hidden", "a\nb\x07c", "漢字 🖋", "x" * 300, "<b>", "", "{}%s", "\\n", "5"]
 TEN = [str(label) for label in range(10)]
+OTHER_COLOURS = {"pixel_array", "confusion"}  # not only a theme's
 
 
 def images(n: int, *shape: int) -> np.ndarray:
@@ -109,6 +111,22 @@ def test_each_figure_is_on_its_theme_s_paper(theme: figures.Theme):
             assert "#{:02x}{:02x}{:02x}".format(*picture.getpixel((0, 0))) == (
                 figures.THEMES[theme].paper
             ), name
+
+
+def test_a_figure_of_theme_colours_is_recoloured_as_if_drawn_anew():
+    dark = draw_all("dark")
+    for name, figure in draw_all("light").items():
+        if name in OTHER_COLOURS:
+            continue
+        anew, again = (
+            # Names of markers are made from their colours.
+            re.sub(rb"\bm[0-9a-f]{10}\b", b"marker", svg)
+            for svg in (
+                figures.render(dark[name], "svg"),
+                figures.recoloured(figures.render(figure, "svg"), "dark"),
+            )
+        )
+        assert again == anew, name
 
 
 def test_the_same_figure_gives_the_same_bytes_whatever_the_user_s_settings():

@@ -128,6 +128,15 @@ def test_counts():
     assert (n, right["inverted"]) == (7, [7, 0])
 
 
+def test_counts_again_what_it_has_changed_before_but_nothing_else():
+    images = np.zeros((4, 6, 6, 1), dtype=np.uint8)
+    labels = np.zeros(4, dtype=np.int64)
+    first = count_right(Brightness(), images, labels)
+    assert count_right(Brightness(), images, labels) == first
+    images[0] = 255
+    assert count_right(Brightness(), images, labels)[1]["inverted"] == [3, 1]
+
+
 def test_over_runs():
     counts = {name: [100] * len(change.strengths) for name, change in CHANGES.items()}
     worse = counts | {"rotated": [96, 86, 70, 50, 20]}

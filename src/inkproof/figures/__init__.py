@@ -18,7 +18,16 @@ from inkproof.figures.charts import (
 from inkproof.figures.evidence import coverage, fit, reliability, small_multiples
 from inkproof.figures.heatmap import confusion, contrast, heat, heat_shares
 from inkproof.figures.pictures import image_grid, mistakes_gallery, pixel_array, predictions
-from inkproof.figures.style import THEMES, Theme, ThemeColours, render, save, share_text, shortened
+from inkproof.figures.style import (
+    THEMES,
+    Theme,
+    ThemeColours,
+    recoloured,
+    render,
+    save,
+    share_text,
+    shortened,
+)
 
 __all__ = [
     "MOST_BARS",
@@ -39,6 +48,7 @@ __all__ = [
     "pixel_array",
     "predictions",
     "probabilities",
+    "recoloured",
     "reliability",
     "render",
     "save",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Literal, ParamSpec
 
@@ -36,6 +37,7 @@ __all__ = [
     "drawn",
     "new_figure",
     "plain_text",
+    "recoloured",
     "render",
     "save",
     "share_text",
@@ -47,6 +49,7 @@ _P = ParamSpec("_P")
 
 DPI: Final = 160
 """Pixels an inch of a PNG."""
+_COLOUR: Final = re.compile(rb"#[0-9a-f]{6}\b")
 
 _SETTINGS: Final = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same everywhere
@@ -207,6 +210,26 @@ def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:
             out, format=form, dpi=DPI, metadata=nothing, facecolor=figure.get_facecolor()
         )
     return out.getvalue()
+
+
+def recoloured(svg: bytes, theme: Theme) -> bytes:
+    """Give the SVG of a light figure the colours of another theme, which is not drawn again.
+
+    Parameters
+    ----------
+    svg : of :func:`render`, of a figure in which every colour is one of the light theme's
+    theme : the other
+
+    Raises
+    ------
+    UnknownNameError : neither ``light`` nor ``dark``
+    """
+    light, other = THEMES["light"], colours_of(theme)
+    into = {
+        getattr(light, role.name).encode(): getattr(other, role.name).encode()
+        for role in fields(ThemeColours)
+    }
+    return _COLOUR.sub(lambda found: into.get(found[0], found[0]), svg)
 
 
 def save(figure: Figure, path: str | Path) -> Path:

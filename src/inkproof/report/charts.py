@@ -53,12 +53,13 @@ class Chart:
 
 
 def themed(draw: Callable[[Theme], Figure], alt: str) -> Chart:
-    """Draw a figure in both themes."""
-    light, dark = draw("light"), draw("dark")
-    width, height = light.get_size_inches()
+    """Draw a figure, and give it in both themes."""
+    figure = draw("light")
+    width, height = figure.get_size_inches()
+    light = figures.render(figure, "svg")
     return Chart(
-        light=data_uri(figures.render(light, "svg"), "image/svg+xml"),
-        dark=data_uri(figures.render(dark, "svg"), "image/svg+xml"),
+        light=data_uri(light, "image/svg+xml"),
+        dark=data_uri(figures.recoloured(light, "dark"), "image/svg+xml"),
         width=round(width * _CSS_PIXELS),
         height=round(height * _CSS_PIXELS),
         alt=alt,
