@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from inkproof.photo.ink import InkMap
+from inkproof.photo.pixels import binary_closing, label, maximum_filter1d, minimum_filter1d
 
 __all__ = ["Piece", "group", "pieces_of", "without_ruling", "written"]
 
@@ -19,7 +19,6 @@ Box = tuple[int, int, int, int]
 
 _RULE_SPAN: Final = 0.3  # of the page's width: what a line of the paper takes at least
 _TILTS: Final = np.arange(-15, 15.01, 0.25)
-_EIGHT: Final = np.ones((3, 3), dtype=bool)
 _NESTED: Final = 0.85  # of a box inside another: more is a part of it
 _MOST_PIECES: Final = 5000
 _DARKER: Final = (0.5, 0.65, 0.8, 1.0, 1.2)  # of the full ink
@@ -98,24 +97,25 @@ def without_ruling(mask: Mask) -> tuple[Mask, float]:
     for lines_of, shape in ((across, (True, False)), (down, (False, True))):
         if lines_of.any():
             thick = _thickness(lines_of if shape[0] else lines_of.T) + 3
-            bar = np.ones((thick, 3) if shape[0] else (3, thick), dtype=bool)
-            mended = mended | (ndimage.binary_closing(left, structure=bar) & lines_of)
+            bar = (thick, 3) if shape[0] else (3, thick)
+            mended = mended | (binary_closing(left, bar) & lines_of)
     return mended, tilt
 
 
 def _nets(mask: Mask) -> Mask:
     """Give what hangs together and has many holes, or is long and flat."""
-    names, count = ndimage.label(mask, structure=_EIGHT)
-    net = np.zeros(count + 1, dtype=bool)
-    for number, place in enumerate(ndimage.find_objects(names), start=1):
-        height, width = (part.stop - part.start for part in place)
+    found = label(mask)
+    net = np.zeros(found.count + 1, dtype=bool)
+    for number, (top, left, bottom, right) in enumerate(found.boxes.tolist(), start=1):
+        height, width = bottom - top, right - left
         long = height > _LONG * mask.shape[0] or width > _LONG * mask.shape[1]
         if long and max(height, width) > 4 * min(height, width):
             net[number] = True
         elif min(height, width) > 2 * _MOST_HOLES:
-            _, gaps = ndimage.label(np.pad(names[place] != number, 1, constant_values=True))
-            net[number] = gaps - 1 > _MOST_HOLES
-    return net[names]
+            paper = np.ones((height + 2, width + 2), dtype=bool)
+            paper[1:-1, 1:-1] = found.labels[top:bottom, left:right] != number
+            net[number] = label(paper, neighbours=4).count - 1 > _MOST_HOLES
+    return net[found.labels]
 
 
 def pieces_of(mask: Mask) -> list[Piece]:
@@ -129,15 +129,12 @@ def pieces_of(mask: Mask) -> list[Piece]:
     -------
     pieces, in no order
     """
-    names, _ = ndimage.label(mask, structure=_EIGHT)
-    slices = ndimage.find_objects(names)
-    sizes = np.bincount(names.ravel())
+    components = label(mask)
     boxes: list[tuple[Box, list[int]]] = []
-    for number, place in enumerate(slices, start=1):
-        rows, columns = place
-        extent = max(rows.stop - rows.start, columns.stop - columns.start)
-        if extent >= 5 and sizes[number] >= 8:
-            boxes.append(((columns.start, rows.start, columns.stop, rows.stop), [number]))
+    large = np.maximum(*(components.boxes[:, 2:] - components.boxes[:, :2]).T) >= 5
+    for index in np.flatnonzero(large & (components.areas >= 8)).tolist():
+        top, left, bottom, right = components.boxes[index].tolist()
+        boxes.append(((left, top, right, bottom), [index + 1]))
     boxes.sort(key=lambda item: -(item[0][3] - item[0][1]))
     boxes = boxes[:_MOST_PIECES]
     if not boxes:
@@ -154,7 +151,9 @@ def pieces_of(mask: Mask) -> list[Piece]:
         left, top, right, bottom = box
         if right - left > 6 * typical:
             continue
-        found.append(Piece(box=box, mask=np.isin(names[top:bottom, left:right], numbers)))
+        found.append(
+            Piece(box=box, mask=np.isin(components.labels[top:bottom, left:right], numbers))
+        )
     return found
 
 
@@ -292,16 +291,17 @@ def _lines(mask: Mask, tilt: float) -> Mask:
     level = np.zeros_like(mask)
     level[:] = mask[np.clip(rows, 0, height - 1), columns] & inside
     # Rough edges are bridged; along a perspective a line leaves its row after a while.
-    solid = ndimage.maximum_filter1d(level.view(np.uint8), 3, axis=0)
-    solid = ndimage.maximum_filter1d(solid, 5, axis=1)
+    solid = maximum_filter1d(level.view(np.uint8), 3, axis=0)
+    solid = maximum_filter1d(solid, 5, axis=1)
     run = max(25, width // 14)
-    straight = ndimage.maximum_filter1d(ndimage.minimum_filter1d(solid, run, axis=1), run, axis=1)
-    names, _ = ndimage.label(straight, structure=_EIGHT)
+    straight = maximum_filter1d(minimum_filter1d(solid, run, axis=1), run, axis=1)
+    components = label(straight.view(np.bool_))
     found = np.zeros_like(mask)
-    for number, place in enumerate(ndimage.find_objects(names), start=1):
-        span = place[1].stop - place[1].start
+    for number, (top, left, bottom, right) in enumerate(components.boxes.tolist(), start=1):
+        span = right - left
         if span >= _RULE_SPAN * width:
-            own = names[place] == number
+            place = (slice(top, bottom), slice(left, right))
+            own = components.labels[place] == number
             # The bar of a large 5 is straight, too, but thick.
             if (own & level[place]).sum() / span <= max(4, width // 150):
                 found[place] |= own

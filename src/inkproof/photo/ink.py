@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
+
+from inkproof.photo.pixels import gaussian_filter, grey_closing, label, uniform_filter
 
 __all__ = ["InkMap", "grey_levels", "page_ink", "shrunk", "single_ink"]
 
@@ -82,11 +83,11 @@ def page_ink(grey: npt.NDArray[np.uint8]) -> InkMap | None:
     -------
     the ink, or None where nothing stands out
     """
-    levels = ndimage.gaussian_filter(grey.astype(np.float32), 0.7)
+    levels = gaussian_filter(grey.astype(np.float32), 0.7)
     # Strokes are thin, so they stand out from the mean around them to one side; the edges of
     # shadows do so to both sides alike.
     side = max(9, max(grey.shape) // 8)
-    around = levels - ndimage.uniform_filter(levels, side)
+    around = levels - uniform_filter(levels, side)
     around = np.clip(around, *np.percentile(around[::3, ::3], [0.02, 99.98]))
     light = float((around.astype(np.float64) ** 3).sum()) > 0
     return _ink(levels, light=light, window=0.2)
@@ -117,13 +118,13 @@ def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
     mask = ink > threshold
     # Hysteresis: weak places count where they hang together with strong ones.
     weak = ink > max(0.7 * least, 0.27 * full)
-    names, _ = ndimage.label(weak, structure=np.ones((3, 3)))
-    kept = np.zeros(int(names.max()) + 1, dtype=bool)
-    kept[np.unique(names[mask & (ink > 0.5 * full)])] = True
+    found = label(weak)
+    kept = np.zeros(found.count + 1, dtype=bool)
+    kept[found.labels[mask & (ink > 0.5 * full)]] = True
     kept[0] = False
     return InkMap(
         ink=np.clip(ink / full, 0, 1.5).astype(np.float32),
-        mask=kept[names],
+        mask=kept[found.labels],
         light_on_dark=light,
     )
 
@@ -139,12 +140,10 @@ def _paper(levels: Array, window: float) -> Array:
     coarse = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BOX))
     side = max(3, round(window * max(coarse.shape)) | 1)
     # Closing: a dark stroke narrower than the window takes the level of the paper at its sides.
-    high = ndimage.grey_closing(
-        ndimage.gaussian_filter(coarse, 0.6, mode="nearest"), size=(side, side), mode="nearest"
-    )
-    high = ndimage.gaussian_filter(high, side / 8, mode="nearest")
+    high = grey_closing(gaussian_filter(coarse, 0.6, mode="nearest"), side)
+    high = gaussian_filter(high, side / 8, mode="nearest")
     if factor == 1:
-        return np.asarray(high, dtype=np.float32)
+        return high
     return np.asarray(Image.fromarray(high).resize((width, height), Image.Resampling.BILINEAR))
 
 
