@@ -164,6 +164,47 @@ def test_a_spiral_is_one_component():
     same(pixels.label(mask).labels, mask.astype(np.int32))
 
 
+@given(blots(), st.data())
+def test_chosen_components(mask, data):
+    found = pixels.label(mask)
+    chosen = data.draw(arrays.arrays(np.bool_, found.count + 1))
+    same(found.select(chosen), chosen[found.labels])
+
+
+def test_as_many_are_chosen_from_as_there_are():
+    found = pixels.label(np.eye(3, dtype=bool), neighbours=4)
+    assert found.count == 3
+    with pytest.raises(DataError, match=re.escape("expected bool (4,), got bool (3,)")):
+        found.select(np.zeros(3, dtype=bool))
+    with pytest.raises(DataError, match=re.escape("got int64 (4,)")):
+        found.select(np.zeros(4, dtype=np.int64))
+
+
+# --- Profiles
+
+
+@given(blots(), arrays.arrays(np.float64, 5, elements=st.floats(-100, 100)), st.integers(1, 2000))
+def test_profile_sharpness(mask, slopes, most):
+    rows, columns = np.nonzero(mask)
+    every = rows.size // most + 1 if rows.size > most else 1
+    rows, columns = rows[::every], columns[::every]
+    expected = []
+    for slope in slopes:
+        places = rows - slope * columns
+        lowest = places.min() if places.size else 0
+        counts = np.bincount((places - lowest).astype(np.int64)).astype(np.float64)
+        expected.append(((counts[:-1] + counts[1:]) ** 2).sum())
+    assert pixels.profile_sharpness(mask, slopes, most=most).tolist() == expected
+
+
+def test_the_profile_of_lines_is_sharpest_along_them():
+    mask = np.zeros((100, 120), dtype=bool)
+    for column in range(120):
+        mask[10 + column // 4 :: 20, column] = True
+    slopes = np.arange(-8, 9) / 16
+    assert slopes[pixels.profile_sharpness(mask, slopes, most=10_000).argmax()] == 0.25
+
+
 # --- Distances
 
 
@@ -196,6 +237,7 @@ CALLS = {
     "binary_closing": lambda picture: pixels.binary_closing(picture, (3, 3)),
     "label": pixels.label,
     "distance_transform_edt": pixels.distance_transform_edt,
+    "profile_sharpness": lambda picture: pixels.profile_sharpness(picture, np.zeros(1), most=9),
     "shear": lambda picture: pixels.shear(picture, 0.5, 0.0),
 }
 
@@ -219,6 +261,10 @@ def test_another_array_is_refused(name, picture, got):
         CALLS[name](picture)
 
 
+def sharpness(slopes, most=9):
+    return pixels.profile_sharpness(MASK, np.array(slopes), most=most)
+
+
 FLOATS = np.zeros((5, 5), dtype=np.float32)
 MASK = np.zeros((5, 5), dtype=bool)
 
@@ -238,12 +284,21 @@ MASK = np.zeros((5, 5), dtype=bool)
         (lambda: pixels.grey_closing(FLOATS, 4), "size must be odd, got 4"),
         (lambda: pixels.grey_dilation(FLOATS, -1), "reach must be .* 0 to 1,048,576, got -1"),
         (lambda: pixels.binary_closing(MASK, (3, 0)), "shape must be .* got 0"),
+        (lambda: sharpness([0.0, 101.0]), "slopes must be at most 100 .* got 101.0"),
+        (lambda: sharpness([float("nan")]), "slopes must be .* got nan"),
+        (lambda: sharpness([0.0], most=0), "most must be at least 1, got 0"),
         (lambda: pixels.label(MASK, neighbours=6), "neighbours must be 4 or 8, got 6"),
     ],
 )
 def test_a_window_that_is_none_is_refused(call, words):
     with pytest.raises(ConfigurationError, match=words):
         call()
+
+
+def test_slopes_are_a_line_of_numbers():
+    with pytest.raises(DataError, match=re.escape("float64 slopes (n,), got float32 (2,)")):
+        pixels.profile_sharpness(MASK, np.zeros(2, dtype=np.float32), most=9)
+    assert pixels.profile_sharpness(MASK, np.zeros(0), most=9).shape == (0,)
 
 
 def test_a_distance_needs_something_to_be_distant_from():
@@ -261,6 +316,15 @@ def test_the_module_itself_refuses_what_would_be_out_of_bounds():
         native.mean(FLOATS, np.empty((5, 5)), 3)
     with pytest.raises(TypeError):
         native.mean(FLOATS, np.empty((5, 10), dtype=np.float32)[:, ::2], 3)
+    with pytest.raises(ValueError, match="output of another shape"):
+        native.profile_sharpness(MASK.view(np.uint8), np.empty(2), np.zeros(3), 9)
+    with pytest.raises(ValueError, match="a slope that steep"):
+        native.profile_sharpness(MASK.view(np.uint8), np.empty(1), np.array([1e300]), 9)
+    labels = np.full((5, 5), 7, dtype=np.int32)
+    labels[0] = -1
+    chosen = np.empty((5, 5), dtype=np.uint8)
+    native.select(labels, chosen, np.ones(7, dtype=np.uint8))
+    assert not chosen.any()
     with pytest.raises(TypeError):
         native.label(FLOATS, np.empty((5, 5), dtype=np.int32), True)
 

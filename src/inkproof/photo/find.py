@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,12 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from inkproof.photo.ink import InkMap
-from inkproof.photo.pixels import binary_closing, label, maximum_filter1d, minimum_filter1d
+from inkproof.photo.pixels import (
+    binary_closing,
+    label,
+    maximum_filter1d,
+    minimum_filter1d,
+    profile_sharpness,
+)
 
 __all__ = ["Piece", "group", "pieces_of", "without_ruling", "written"]
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
+_Place = tuple[slice, slice]
 
 _RULE_SPAN: Final = 0.3  # of the page's width: what a line of the paper takes at least
 _TILTS: Final = np.arange(-15, 15.01, 0.25)
@@ -85,9 +92,9 @@ def without_ruling(mask: Mask) -> tuple[Mask, float]:
     -------
     the mask without lines, and the page's tilt in degrees: positive if lines fall to the right
     """
-    tilt, _ = _tilt(mask)
+    tilt = _tilt(mask)
     across = _lines(mask, tilt)
-    down = _lines(mask.T, -tilt).T
+    down = _lines(np.ascontiguousarray(mask.T), -tilt).T
     lines = across | down
     if not lines.any():
         return mask, tilt
@@ -115,7 +122,7 @@ def _nets(mask: Mask) -> Mask:
             paper = np.ones((height + 2, width + 2), dtype=bool)
             paper[1:-1, 1:-1] = found.labels[top:bottom, left:right] != number
             net[number] = label(paper, neighbours=4).count - 1 > _MOST_HOLES
-    return net[found.labels]
+    return found.select(net)
 
 
 def pieces_of(mask: Mask) -> list[Piece]:
@@ -261,35 +268,24 @@ def _nested_joined(whole: list[tuple[Box, list[int]]]) -> list[tuple[Box, list[i
     return kept
 
 
-def _tilt(mask: Mask) -> tuple[float, float]:
+def _tilt(mask: Mask) -> float:
     """Find the tilt at which rows of ink are sharpest: lines of paper, or lines of writing."""
     step = max(1, max(mask.shape) // 900)
-    down, right = np.nonzero(mask[::step, ::step])
-    if down.size < 20:
-        return 0.0, 0.0
-    if down.size > 60_000:
-        every = down.size // 60_000 + 1
-        down, right = down[::every], right[::every]
-    best, tilt = -1.0, 0.0
-    for angle in _TILTS.tolist():
-        turned = down - np.tan(np.radians(angle)) * right
-        counts = np.bincount((turned - turned.min()).astype(np.int64)).astype(np.float64)
-        smooth = counts[:-1] + counts[1:]
-        sharpness = float((smooth**2).sum())
-        if sharpness > best:
-            best, tilt = sharpness, angle
-    return tilt, best
+    thin = mask[::step, ::step]
+    if np.count_nonzero(thin) < 20:
+        return 0.0
+    sharpness = profile_sharpness(thin, np.tan(np.radians(_TILTS)), most=60_000)
+    return float(_TILTS[sharpness.argmax()])
 
 
 def _lines(mask: Mask, tilt: float) -> Mask:
     """Find straight, thin, long lines near an angle: runs of ink along a sheared row."""
     height, width = mask.shape
     shift = np.rint(np.tan(np.radians(tilt)) * np.arange(width)).astype(np.int64)
-    columns = np.arange(width)
-    rows = np.arange(height)[:, np.newaxis] + shift
-    inside = (rows >= 0) & (rows < height)
     level = np.zeros_like(mask)
-    level[:] = mask[np.clip(rows, 0, height - 1), columns] & inside
+    moves = list(_moves(shift, height))
+    for to, away in moves:
+        level[to] = mask[away]
     # Rough edges are bridged; along a perspective a line leaves its row after a while.
     solid = maximum_filter1d(level.view(np.uint8), 3, axis=0)
     solid = maximum_filter1d(solid, 5, axis=1)
@@ -309,10 +305,20 @@ def _lines(mask: Mask, tilt: float) -> Mask:
         return found
     thin = level & found
     back = np.zeros_like(mask)
-    target = np.clip(rows, 0, height - 1)
-    chosen = thin & inside
-    back[target[chosen], np.broadcast_to(columns, chosen.shape)[chosen]] = True
+    for to, away in moves:
+        back[away] = thin[to]
     return back
+
+
+def _moves(shift: npt.NDArray[np.int64], height: int) -> Iterator[tuple[_Place, _Place]]:
+    """Give what lies where once each column is moved up, for columns that move alike together."""
+    ends = [*(np.flatnonzero(np.diff(shift)) + 1).tolist(), len(shift)]
+    for begin, end in zip([0, *ends], ends, strict=False):
+        up = int(shift[begin])
+        first, last = max(0, -up), min(height, height - up)
+        if first < last:
+            columns = slice(begin, end)
+            yield (slice(first, last), columns), (slice(first + up, last + up), columns)
 
 
 def _thickness(lines: Mask) -> int:

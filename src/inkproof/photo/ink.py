@@ -88,8 +88,8 @@ def page_ink(grey: npt.NDArray[np.uint8]) -> InkMap | None:
     # shadows do so to both sides alike.
     side = max(9, max(grey.shape) // 8)
     around = levels - uniform_filter(levels, side)
-    around = np.clip(around, *np.percentile(around[::3, ::3], [0.02, 99.98]))
-    light = float((around.astype(np.float64) ** 3).sum()) > 0
+    np.clip(around, *np.percentile(around[::3, ::3], [0.02, 99.98]), out=around)
+    light = float(np.einsum("ij,ij,ij->", around, around, around, dtype=np.float64)) > 0
     return _ink(levels, light=light, window=0.2)
 
 
@@ -99,34 +99,37 @@ def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
     paper = _paper(turned, window)
     # Light falls on paper and ink alike, so that ink takes a share of the paper's light. A dark
     # board gives little light, and chalk adds to it.
-    span = np.maximum(255 - paper, 40) if light else np.maximum(paper, 40)
-    if light:
-        span = np.full_like(paper, 255.0)
-    ink = (paper - turned) / span
+    ink = paper - turned
+    ink /= 255 if light else np.maximum(paper, 40)
     thin = ink[:: max(1, ink.shape[0] // 700), :: max(1, ink.shape[1] // 700)]
-    lower = thin[thin <= np.median(thin)]
-    noise = 1.4826 * float(np.median(np.median(thin) - lower)) * 1.48 if lower.size else 0.0
-    floor = float(np.median(thin))
+    floor = _median(thin.ravel())
+    lower = floor - thin[thin <= floor]
+    noise = 1.4826 * float(_median(lower)) * 1.48
     least = max(_LEAST_CONTRAST, _SIGMAS * noise)
-    ink -= min(floor, 0.05)
+    ink -= min(float(floor), 0.05)
     strong = ink[ink > least]
     if strong.size < 6:
         return None
     full = float(np.percentile(strong, 80))
     full = float(np.percentile(strong[strong > 0.5 * full], 75))
     threshold = max(0.8 * least, 0.38 * full)
-    mask = ink > threshold
     # Hysteresis: weak places count where they hang together with strong ones.
-    weak = ink > max(0.7 * least, 0.27 * full)
-    found = label(weak)
+    found = label(ink > max(0.7 * least, 0.27 * full))
     kept = np.zeros(found.count + 1, dtype=bool)
-    kept[found.labels[mask & (ink > 0.5 * full)]] = True
+    kept[found.labels[ink > max(threshold, 0.5 * full)]] = True
     kept[0] = False
-    return InkMap(
-        ink=np.clip(ink / full, 0, 1.5).astype(np.float32),
-        mask=kept[found.labels],
-        light_on_dark=light,
-    )
+    ink /= full
+    np.clip(ink, 0, 1.5, out=ink)
+    return InkMap(ink=ink, mask=found.select(kept), light_on_dark=light)
+
+
+def _median(values: Array) -> np.float32:
+    """Give the median of float32 (n,), n at least 1; NumPy's own imports its masked arrays."""
+    middle = values.size // 2
+    if values.size % 2:
+        return np.float32(np.partition(values, middle)[middle])
+    pair = np.partition(values, [middle - 1, middle])[middle - 1 : middle + 1]
+    return np.float32(pair.mean())
 
 
 def _paper(levels: Array, window: float) -> Array:

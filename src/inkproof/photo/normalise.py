@@ -200,4 +200,4 @@ def _without_dirt(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         sizes[fat] = 0
     keep = sizes >= _ODD * sizes.max()
     keep[0] = False
-    return np.asarray(keep[names])
+    return found.select(keep)

@@ -318,6 +318,53 @@ std::vector<Component> label(const std::uint8_t* in, std::int32_t* out, Shape sh
     return found;
 }
 
+void select(const std::int32_t* labels, std::uint8_t* out, Shape shape, const std::uint8_t* chosen,
+            std::size_t count) {
+    for (std::size_t i = 0; i < shape.height * shape.width; ++i) {
+        const auto own = static_cast<std::uint32_t>(labels[i]);
+        out[i] = own < count ? chosen[own] : 0;
+    }
+}
+
+void profile_sharpness(const std::uint8_t* in, Shape shape, std::size_t most, const double* slopes,
+                       double* out, std::size_t count) {
+    const std::vector<Run> runs = runs_of(in, shape);
+    std::size_t points = 0, place = 0;
+    for (const Run& run : runs) points += static_cast<std::size_t>(run.end - run.begin);
+    const std::size_t every = points > most ? points / most + 1 : 1;
+    std::vector<double> rows, columns;
+    for (const Run& run : runs)
+        for (std::int32_t column = run.begin; column < run.end; ++column)
+            if (place++ % every == 0) {
+                rows.push_back(run.row);
+                columns.push_back(column);
+            }
+    points = rows.size();
+    std::vector<double> levels(points);
+    std::vector<std::int32_t> bins(points);
+    std::vector<std::uint32_t> counts;
+    for (std::size_t k = 0; k < count; ++k) {
+        double least = std::numeric_limits<double>::infinity();
+        for (std::size_t i = 0; i < points; ++i) {
+            levels[i] = rows[i] - slopes[k] * columns[i];
+            least = std::min(least, levels[i]);
+        }
+        std::int32_t last = 0;
+        for (std::size_t i = 0; i < points; ++i) {
+            bins[i] = static_cast<std::int32_t>(levels[i] - least);
+            last = std::max(last, bins[i]);
+        }
+        counts.assign(static_cast<std::size_t>(last) + 1, 0);
+        for (std::size_t i = 0; i < points; ++i) ++counts[static_cast<std::size_t>(bins[i])];
+        double sum = 0;  // of whole numbers
+        for (std::size_t i = 0; i + 1 < counts.size(); ++i) {
+            const double both = static_cast<double>(counts[i]) + counts[i + 1];
+            sum += both * both;
+        }
+        out[k] = sum;
+    }
+}
+
 // Felzenszwalb, Huttenlocher, "Distance transforms of sampled functions", Theory of Computing 8
 // (2012): squared distances along columns, then the lower envelope of one parabola a column. All
 // squared distances are whole numbers below 2^53, so they are exact.

@@ -52,6 +52,17 @@ struct Component {
 std::vector<Component> label(const std::uint8_t* in, std::int32_t* out, Shape shape,
                              bool diagonally);
 
+// Whether each pixel's label is one that is chosen: chosen[label], for labels 0 to count - 1, and
+// false for others.
+void select(const std::int32_t* labels, std::uint8_t* out, Shape shape, const std::uint8_t* chosen,
+            std::size_t count);
+
+// How sharp the profile of rows is under each slope. True pixels are counted by the whole part of
+// row - slope * column, above its least; the sum of squares of two neighbouring counts together.
+// Of more than `most` pixels every second, third, ... is taken. slope * width must fit into 31 bits.
+void profile_sharpness(const std::uint8_t* in, Shape shape, std::size_t most, const double* slopes,
+                       double* out, std::size_t count);
+
 // The distance of each pixel to the nearest that is false; there must be one.
 void distances(const std::uint8_t* in, double* out, Shape shape);
 

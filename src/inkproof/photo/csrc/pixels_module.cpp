@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <stdexcept>
@@ -20,28 +21,37 @@ template <typename T>
 using Picture = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 using Given = Picture<const T>;
-using Weights = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Line = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 void require(bool holds, const char* what) {
     if (!holds) throw std::invalid_argument(what);
 }
 
+constexpr std::size_t MOST = std::numeric_limits<std::int32_t>::max();
+
+template <typename T>
+Shape shape_of(const Given<T>& in) {
+    const std::size_t height = in.shape(0), width = in.shape(1);
+    require(height > 0 && width > 0 && width <= MOST / height, "a picture of that size");
+    return {height, width};
+}
+
 template <typename In, typename Out>
 Shape shape_of(const Given<In>& in, const Picture<Out>& out) {
-    const std::size_t height = in.shape(0), width = in.shape(1);
-    const std::size_t most = std::numeric_limits<std::int32_t>::max();
-    require(height > 0 && width > 0 && width <= most / height, "a picture of that size");
-    require(out.shape(0) == height && out.shape(1) == width, "an output of another shape");
+    const Shape shape = shape_of(in);
+    require(out.shape(0) == shape.height && out.shape(1) == shape.width,
+            "an output of another shape");
     require(static_cast<const void*>(in.data()) != static_cast<const void*>(out.data()),
             "an output that is the input");
-    return {height, width};
+    return shape;
 }
 
 // Keeps the memory for lines small, whatever is asked for.
 void require_window(std::size_t size) { require(size <= 1u << 20, "a window of that size"); }
 
-void bound_convolve(const Given<float>& in, const Picture<float>& out, const Weights& weights,
-                    bool reflect) {
+void bound_convolve(const Given<float>& in, const Picture<float>& out,
+                    const Line<const double>& weights, bool reflect) {
     const Shape shape = shape_of(in, out);
     require(weights.shape(0) > 0, "no weights");
     require_window(weights.shape(0));
@@ -107,6 +117,26 @@ nb::ndarray<nb::numpy, std::int64_t, nb::ndim<2>> bound_label(const Given<std::u
     return {rows, {count, 5}, owner};
 }
 
+void bound_select(const Given<std::int32_t>& labels, const Picture<std::uint8_t>& out,
+                  const Line<const std::uint8_t>& chosen) {
+    const Shape shape = shape_of(labels, out);
+    nb::gil_scoped_release unlock;
+    select(labels.data(), out.data(), shape, chosen.data(), chosen.shape(0));
+}
+
+void bound_sharpness(const Given<std::uint8_t>& in, const Line<double>& out,
+                     const Line<const double>& slopes, std::size_t most) {
+    const Shape shape = shape_of(in);
+    require(most > 0, "no pixels at all");
+    require(slopes.shape(0) == out.shape(0), "an output of another shape");
+    const double room = static_cast<double>(MOST / 2) - static_cast<double>(shape.height);
+    for (std::size_t i = 0; i < slopes.shape(0); ++i)
+        require(std::abs(slopes.data()[i]) * static_cast<double>(shape.width) < room,
+                "a slope that steep");
+    nb::gil_scoped_release unlock;
+    profile_sharpness(in.data(), shape, most, slopes.data(), out.data(), out.shape(0));
+}
+
 void bound_distances(const Given<std::uint8_t>& in, const Picture<double>& out) {
     const Shape shape = shape_of(in, out);
     nb::gil_scoped_release unlock;
@@ -128,5 +158,8 @@ NB_MODULE(_pixels, m) {
     m.def("dilate_disc", &bound_dilate, in, out, nb::arg("reach"));
     m.def("close", &bound_close, in, out, nb::arg("height"), nb::arg("width"));
     m.def("label", &bound_label, in, out, nb::arg("diagonally"));
+    m.def("select", &bound_select, in, out, nb::arg("chosen").noconvert());
+    m.def("profile_sharpness", &bound_sharpness, in, out, nb::arg("slopes").noconvert(),
+          nb::arg("most"));
     m.def("distances", &bound_distances, in, out);
 }
