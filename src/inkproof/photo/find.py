@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from inkproof.photo.ink import InkMap
+from inkproof.photo.ink import InkMap, median
 from inkproof.photo.pixels import (
     binary_closing,
     label,
@@ -189,14 +189,14 @@ def group(boxes: Sequence[Box], tilt: float) -> list[tuple[int, int, int]]:
         # The line whose last digits lie at this height; a perspective moves them only slowly.
         best, distance = None, 0.6 * max(typical, 0.5 * float(heights[index]))
         for line in lines:
-            last = float(np.median(level[line[-3:]]))
+            last = median(level[line[-3:]])
             if abs(level[index] - last) < distance:
                 best, distance = line, abs(float(level[index]) - last)
         if best is None:
             lines.append([index])
         else:
             best.append(index)
-    lines.sort(key=lambda line: float(np.median(level[line])))
+    lines.sort(key=lambda line: median(level[line]))
     result = []
     number = -1
     for row, line in enumerate(lines):
@@ -326,4 +326,4 @@ def _thickness(lines: Mask) -> int:
     per_column = lines.sum(axis=0)
     edges = (np.diff(lines.astype(np.int8), axis=0) == 1).sum(axis=0) + lines[0]
     some = edges > 0
-    return max(1, round(float(np.median(per_column[some] / edges[some])))) if some.any() else 1
+    return max(1, round(median(per_column[some] / edges[some]))) if some.any() else 1

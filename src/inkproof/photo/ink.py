@@ -15,7 +15,7 @@ from PIL import Image
 
 from inkproof.photo.pixels import gaussian_filter, grey_closing, label, uniform_filter
 
-__all__ = ["InkMap", "grey_levels", "page_ink", "shrunk", "single_ink"]
+__all__ = ["InkMap", "grey_levels", "median", "page_ink", "shrunk", "single_ink"]
 
 Array = npt.NDArray[np.float32]
 
@@ -93,6 +93,18 @@ def page_ink(grey: npt.NDArray[np.uint8]) -> InkMap | None:
     return _ink(levels, light=light, window=0.2)
 
 
+def median(values: npt.NDArray[np.floating[Any]]) -> float:
+    """Give the median of floats (n,), n at least 1, rounded to their dtype.
+
+    NumPy's own imports NumPy's masked arrays, which takes as long as the rest of reading a digit.
+    """
+    middle = values.size // 2
+    if values.size % 2:
+        return float(np.partition(values, middle)[middle])
+    pair = np.partition(values, [middle - 1, middle])[middle - 1 : middle + 1]
+    return float(pair.mean())
+
+
 def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
     """Level the paper and cut off its noise."""
     turned = 255 - levels if light else levels
@@ -102,11 +114,11 @@ def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
     ink = paper - turned
     ink /= 255 if light else np.maximum(paper, 40)
     thin = ink[:: max(1, ink.shape[0] // 700), :: max(1, ink.shape[1] // 700)]
-    floor = _median(thin.ravel())
+    floor = median(thin.ravel())
     lower = floor - thin[thin <= floor]
-    noise = 1.4826 * float(_median(lower)) * 1.48
+    noise = 1.4826 * median(lower) * 1.48
     least = max(_LEAST_CONTRAST, _SIGMAS * noise)
-    ink -= min(float(floor), 0.05)
+    ink -= min(floor, 0.05)
     strong = ink[ink > least]
     if strong.size < 6:
         return None
@@ -121,15 +133,6 @@ def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
     ink /= full
     np.clip(ink, 0, 1.5, out=ink)
     return InkMap(ink=ink, mask=found.select(kept), light_on_dark=light)
-
-
-def _median(values: Array) -> np.float32:
-    """Give the median of float32 (n,), n at least 1; NumPy's own imports its masked arrays."""
-    middle = values.size // 2
-    if values.size % 2:
-        return np.float32(np.partition(values, middle)[middle])
-    pair = np.partition(values, [middle - 1, middle])[middle - 1 : middle + 1]
-    return np.float32(pair.mean())
 
 
 def _paper(levels: Array, window: float) -> Array:
