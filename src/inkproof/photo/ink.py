@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from inkproof.photo.pixels import gaussian_filter, grey_closing, label, uniform_filter
+from inkproof.photo.pixels import (
+    enlarge,
+    gaussian_filter,
+    grey_closing,
+    label,
+    luma,
+    uniform_filter,
+)
 
 __all__ = ["InkMap", "grey_levels", "median", "page_ink", "shrunk", "single_ink"]
 
@@ -45,7 +52,7 @@ def grey_levels(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Make a picture grey: (height, width) as it is, or (height, width, 3) by luma."""
     if picture.ndim == 2:
         return picture
-    return np.asarray(Image.fromarray(picture).convert("L"))
+    return luma(picture)
 
 
 def shrunk(grey: npt.NDArray[np.uint8], longest: int) -> tuple[npt.NDArray[np.uint8], float]:
@@ -87,7 +94,8 @@ def page_ink(grey: npt.NDArray[np.uint8]) -> InkMap | None:
     # Strokes are thin, so they stand out from the mean around them to one side; the edges of
     # shadows do so to both sides alike.
     side = max(9, max(grey.shape) // 8)
-    around = levels - uniform_filter(levels, side)
+    around = uniform_filter(levels, side)
+    np.subtract(levels, around, out=around)
     np.clip(around, *np.percentile(around[::3, ::3], [0.02, 99.98]), out=around)
     light = float(np.einsum("ij,ij,ij->", around, around, around, dtype=np.float64)) > 0
     return _ink(levels, light=light, window=0.2)
@@ -101,8 +109,8 @@ def median(values: npt.NDArray[np.floating[Any]]) -> float:
     middle = values.size // 2
     if values.size % 2:
         return float(np.partition(values, middle)[middle])
-    pair = np.partition(values, [middle - 1, middle])[middle - 1 : middle + 1]
-    return float(pair.mean())
+    ordered = np.partition(values, middle)
+    return float(np.stack([ordered[:middle].max(), ordered[middle]]).mean())
 
 
 def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
@@ -112,7 +120,7 @@ def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
     # Light falls on paper and ink alike, so that ink takes a share of the paper's light. A dark
     # board gives little light, and chalk adds to it.
     ink = paper - turned
-    ink /= 255 if light else np.maximum(paper, 40)
+    ink /= 255 if light else np.maximum(paper, 40, out=paper)
     thin = ink[:: max(1, ink.shape[0] // 700), :: max(1, ink.shape[1] // 700)]
     floor = median(thin.ravel())
     lower = floor - thin[thin <= floor]
@@ -148,9 +156,7 @@ def _paper(levels: Array, window: float) -> Array:
     # Closing: a dark stroke narrower than the window takes the level of the paper at its sides.
     high = grey_closing(gaussian_filter(coarse, 0.6, mode="nearest"), side)
     high = gaussian_filter(high, side / 8, mode="nearest")
-    if factor == 1:
-        return high
-    return np.asarray(Image.fromarray(high).resize((width, height), Image.Resampling.BILINEAR))
+    return high if factor == 1 else enlarge(high, (height, width))
 
 
 def _lighter_than_border(levels: Array) -> bool:

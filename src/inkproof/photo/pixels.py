@@ -23,10 +23,12 @@ __all__ = [
     "Components",
     "binary_closing",
     "distance_transform_edt",
+    "enlarge",
     "gaussian_filter",
     "grey_closing",
     "grey_dilation",
     "label",
+    "luma",
     "maximum_filter",
     "maximum_filter1d",
     "minimum_filter1d",
@@ -152,6 +154,62 @@ def uniform_filter(picture: Floats, size: int) -> Floats:
     given = _checked("uniform_filter", picture, np.float32)
     result = np.empty_like(given)
     _native.mean(given, result, _window("uniform_filter", "size", size))
+    return result
+
+
+def enlarge(picture: Floats, shape: tuple[int, int]) -> Floats:
+    """Enlarge with linear interpolation between the middles of pixels, as Pillow's ``BILINEAR``.
+
+    Parameters
+    ----------
+    picture : float32 (height, width)
+    shape : (height, width) of the result, neither less than the picture's
+
+    Returns
+    -------
+    float32, the rows' result rounded before the columns' turn
+
+    Raises
+    ------
+    ConfigurationError : another shape
+    DataError : another array
+    """
+    given = _checked("enlarge", picture, np.float32)
+    if not (
+        shape[0] >= given.shape[0]
+        and shape[1] >= given.shape[1]
+        and shape[0] * shape[1] <= _MOST_PIXELS
+    ):
+        raise ConfigurationError(
+            f"enlarge: shape must be at least {given.shape}, up to {_MOST_PIXELS:,} pixels, "
+            f"got {shape}"
+        )
+    result = np.empty(shape, dtype=np.float32)
+    _native.enlarge(given, result)
+    return result
+
+
+def luma(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Make a colour picture grey by ITU-R BT.601's luma, as Pillow's ``convert("L")``.
+
+    Parameters
+    ----------
+    picture : uint8 (height, width, 3), RGB
+
+    Returns
+    -------
+    uint8 (height, width)
+
+    Raises
+    ------
+    DataError : another array
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise DataError(
+            f"luma: expected uint8 (height, width, 3), got {picture.dtype} {picture.shape}"
+        )
+    result = np.empty(picture.shape[:2], dtype=np.uint8)
+    _native.luma(np.ascontiguousarray(picture), result)
     return result
 
 

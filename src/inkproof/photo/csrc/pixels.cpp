@@ -98,6 +98,31 @@ void along(const T* in, T* out, Shape shape, std::size_t before, std::size_t aft
     }
 }
 
+// Which pixels of a line make one of a longer line, and their weights.
+struct Share {
+    std::size_t first, count;
+    double weight[3];
+};
+
+std::vector<Share> shares(std::size_t from, std::size_t to) {
+    std::vector<Share> result(to);
+    const double scale = static_cast<double>(from) / static_cast<double>(to);
+    for (std::size_t i = 0; i < to; ++i) {
+        const double middle = (static_cast<double>(i) + 0.5) * scale;
+        Share& share = result[i];
+        share.first = static_cast<std::size_t>(std::max(middle - 0.5, 0.0));
+        share.count = std::min(static_cast<std::size_t>(middle + 1.5), from) - share.first;
+        double sum = 0;
+        for (std::size_t k = 0; k < share.count; ++k) {
+            const double off = static_cast<double>(share.first + k) - middle + 0.5;
+            share.weight[k] = std::max(1 - std::abs(off), 0.0);
+            sum += share.weight[k];
+        }
+        for (std::size_t k = 0; k < share.count; ++k) share.weight[k] /= sum;
+    }
+    return result;
+}
+
 // Whether a pixel lies closer to the edge than a window reaches.
 struct Reach {
     std::size_t before, after, length;
@@ -206,6 +231,43 @@ void mean(const float* in, float* out, Shape shape, std::size_t size) {
             sum += now[after] - now[-reach - 1];
             to[i] = static_cast<float>(sum / count);
         }
+    }
+}
+
+void enlarge(const float* in, float* out, Shape shape, Shape larger) {
+    const auto [height, width] = larger;
+    const std::vector<Share> rows = shares(shape.height, height), columns = shares(shape.width, width);
+    std::vector<float> wide(shape.height * width);
+    for (std::size_t row = 0; row < shape.height; ++row) {
+        const float* line = in + row * shape.width;
+        for (std::size_t i = 0; i < width; ++i) {
+            double sum = 0;
+            for (std::size_t k = 0; k < columns[i].count; ++k)
+                sum += line[columns[i].first + k] * columns[i].weight[k];
+            wide[row * width + i] = static_cast<float>(sum);
+        }
+    }
+    std::vector<double> sum_line(width);
+    double* __restrict sums = sum_line.data();
+    for (std::size_t row = 0; row < height; ++row) {
+        const Share& share = rows[row];
+        std::fill(sum_line.begin(), sum_line.end(), 0.0);
+        for (std::size_t k = 0; k < share.count; ++k) {
+            const float* line = wide.data() + (share.first + k) * width;
+            const double weight = share.weight[k];
+            for (std::size_t i = 0; i < width; ++i) sums[i] += line[i] * weight;
+        }
+        for (std::size_t i = 0; i < width; ++i)
+            out[row * width + i] = static_cast<float>(sums[i]);
+    }
+}
+
+void luma(const std::uint8_t* in, std::uint8_t* __restrict out, Shape shape) {
+    for (std::size_t i = 0; i < shape.height * shape.width; ++i) {
+        const std::uint32_t red = in[3 * i], green = in[3 * i + 1], blue = in[3 * i + 2];
+        // In 1/65536; the half is for rounding.
+        out[i] = static_cast<std::uint8_t>(
+            (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16);
     }
 }
 
@@ -340,26 +402,29 @@ void profile_sharpness(const std::uint8_t* in, Shape shape, std::size_t most, co
                 columns.push_back(column);
             }
     points = rows.size();
-    std::vector<double> levels(points);
     std::vector<std::int32_t> bins(points);
     std::vector<std::uint32_t> counts;
     for (std::size_t k = 0; k < count; ++k) {
+        const double slope = slopes[k];
         double least = std::numeric_limits<double>::infinity();
-        for (std::size_t i = 0; i < points; ++i) {
-            levels[i] = rows[i] - slopes[k] * columns[i];
-            least = std::min(least, levels[i]);
-        }
+        for (std::size_t i = 0; i < points; ++i)
+            least = std::min(least, rows[i] - slope * columns[i]);
         std::int32_t last = 0;
         for (std::size_t i = 0; i < points; ++i) {
-            bins[i] = static_cast<std::int32_t>(levels[i] - least);
+            bins[i] = static_cast<std::int32_t>(rows[i] - slope * columns[i] - least);
             last = std::max(last, bins[i]);
         }
-        counts.assign(static_cast<std::size_t>(last) + 1, 0);
-        for (std::size_t i = 0; i < points; ++i) ++counts[static_cast<std::size_t>(bins[i])];
-        double sum = 0;  // of whole numbers
-        for (std::size_t i = 0; i + 1 < counts.size(); ++i) {
-            const double both = static_cast<double>(counts[i]) + counts[i + 1];
-            sum += both * both;
+        // Four counts of each bin, in turn: pixels of one bin come one after the other, and a
+        // count that was just written cannot be read at once.
+        const std::size_t size = static_cast<std::size_t>(last) + 1;
+        counts.assign(4 * size, 0);
+        for (std::size_t i = 0; i < points; ++i) ++counts[4 * static_cast<std::size_t>(bins[i]) + i % 4];
+        double sum = 0, before = 0;  // of whole numbers
+        for (std::size_t i = 0; i < size; ++i) {
+            const std::uint32_t* four = counts.data() + 4 * i;
+            const double here = static_cast<double>(four[0]) + four[1] + four[2] + four[3];
+            if (i > 0) sum += (before + here) * (before + here);
+            before = here;
         }
         out[k] = sum;
     }

@@ -26,6 +26,13 @@ void convolve(const float* in, float* out, Shape shape, const double* weights, s
 // reflected at the edges. What comes out of the columns is rounded to float.
 void mean(const float* in, float* out, Shape shape, std::size_t size);
 
+// Enlarges with linear interpolation between the middles of pixels, along rows and then along
+// columns, as Pillow does; no side of `larger` is less than that of `shape`.
+void enlarge(const float* in, float* out, Shape shape, Shape larger);
+
+// (299 R + 587 G + 114 B) / 1000 of red, green, blue, red, ..., rounded as Pillow rounds it.
+void luma(const std::uint8_t* in, std::uint8_t* out, Shape shape);
+
 enum class Extreme { least, most };
 
 // The least or the most of the pixels from `before` before to `after` after each one, along a

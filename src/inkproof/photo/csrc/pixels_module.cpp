@@ -68,6 +68,25 @@ void bound_mean(const Given<float>& in, const Picture<float>& out, std::size_t s
     mean(in.data(), out.data(), shape, size);
 }
 
+void bound_enlarge(const Given<float>& in, const Picture<float>& out) {
+    const Shape shape = shape_of(in), larger{out.shape(0), out.shape(1)};
+    require(larger.height >= shape.height && larger.width >= shape.width &&
+                larger.width <= MOST / larger.height,
+            "an output of that shape");
+    nb::gil_scoped_release unlock;
+    enlarge(in.data(), out.data(), shape, larger);
+}
+
+void bound_luma(const nb::ndarray<const std::uint8_t, nb::shape<-1, -1, 3>, nb::c_contig,
+                                  nb::device::cpu>& in,
+                const Picture<std::uint8_t>& out) {
+    const Shape shape{in.shape(0), in.shape(1)};
+    require(out.shape(0) == shape.height && out.shape(1) == shape.width,
+            "an output of another shape");
+    nb::gil_scoped_release unlock;
+    luma(in.data(), out.data(), shape);
+}
+
 template <typename T>
 void bound_extreme(const Given<T>& in, const Picture<T>& out, std::size_t size, int axis,
                    bool most) {
@@ -151,6 +170,8 @@ NB_MODULE(_pixels, m) {
     m.def("convolve", &bound_convolve, in, out, nb::arg("weights").noconvert(),
           nb::arg("reflect"));
     m.def("mean", &bound_mean, in, out, nb::arg("size"));
+    m.def("enlarge", &bound_enlarge, in, out);
+    m.def("luma", &bound_luma, in, out);
     m.def("extreme", &bound_extreme<std::uint8_t>, in, out, nb::arg("size"), nb::arg("axis"),
           nb::arg("most"));
     m.def("extreme", &bound_extreme<float>, in, out, nb::arg("size"), nb::arg("axis"),
