@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
 from scipy import ndimage
 
 from inkproof.errors import ConfigurationError, DataError
@@ -135,6 +136,29 @@ def test_shear(picture, slope, offset):
     assert np.allclose(pixels.shear(picture, slope, offset), expected, rtol=1e-6, atol=1e-5)
 
 
+@given(grey(), st.integers(0, 300), st.integers(0, 300))
+def test_enlarge(picture, more_rows, more_columns):
+    height, width = picture.shape[0] + more_rows, picture.shape[1] + more_columns
+    large = Image.fromarray(np.ascontiguousarray(picture)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
+    found = pixels.enlarge(picture, (height, width))
+    assert found.dtype == np.float32
+    assert np.allclose(found, np.asarray(large), rtol=1e-6, atol=1e-5)
+
+
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
+def test_luma(picture):
+    same(pixels.luma(picture), np.asarray(Image.fromarray(picture).convert("L")))
+    same(pixels.luma(picture[:, ::-1]), pixels.luma(picture)[:, ::-1].copy())
+
+
+@given(st.one_of(grey(), blots()), st.integers(0, 3), st.integers(0, 3))
+def test_padded(picture, down, across):
+    found = pixels.padded(picture, down, across)
+    same(found, np.ascontiguousarray(np.pad(picture, ((down, down), (across, across)))))
+
+
 # --- What hangs together
 
 
@@ -238,6 +262,8 @@ CALLS = {
     "label": pixels.label,
     "distance_transform_edt": pixels.distance_transform_edt,
     "profile_sharpness": lambda picture: pixels.profile_sharpness(picture, np.zeros(1), most=9),
+    "enlarge": lambda picture: pixels.enlarge(picture, (9, 9)),
+    "luma": pixels.luma,
     "shear": lambda picture: pixels.shear(picture, 0.5, 0.0),
 }
 
@@ -287,6 +313,8 @@ MASK = np.zeros((5, 5), dtype=bool)
         (lambda: sharpness([0.0, 101.0]), "slopes must be at most 100 .* got 101.0"),
         (lambda: sharpness([float("nan")]), "slopes must be .* got nan"),
         (lambda: sharpness([0.0], most=0), "most must be at least 1, got 0"),
+        (lambda: pixels.enlarge(FLOATS, (4, 9)), r"shape must be at least \(5, 5\).* got \(4, 9\)"),
+        (lambda: pixels.enlarge(FLOATS, (5, 1 << 30)), "up to 2,147,483,647 pixels"),
         (lambda: pixels.label(MASK, neighbours=6), "neighbours must be 4 or 8, got 6"),
     ],
 )
@@ -320,6 +348,10 @@ def test_the_module_itself_refuses_what_would_be_out_of_bounds():
         native.profile_sharpness(MASK.view(np.uint8), np.empty(2), np.zeros(3), 9)
     with pytest.raises(ValueError, match="a slope that steep"):
         native.profile_sharpness(MASK.view(np.uint8), np.empty(1), np.array([1e300]), 9)
+    with pytest.raises(ValueError, match="output of that shape"):
+        native.enlarge(FLOATS, np.empty((5, 4), dtype=np.float32))
+    with pytest.raises(ValueError, match="output of another shape"):
+        native.luma(np.zeros((5, 5, 3), dtype=np.uint8), np.empty((5, 4), dtype=np.uint8))
     labels = np.full((5, 5), 7, dtype=np.int32)
     labels[0] = -1
     chosen = np.empty((5, 5), dtype=np.uint8)

@@ -90,6 +90,9 @@ def _direct(arguments: Sequence[str]) -> Callable[[], int] | None:
     form = given.get("--format", "text")
     if not paths or form not in _FORMS or any(word.startswith("-") for word in given.values()):
         return None
+    # NumPy is imported here, and a third of that begins threads for products of large matrices:
+    # there are none.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from inkproof.photo.commands import predict_pictures, read_photos, takes_digits
 
     model, show, annotate = (

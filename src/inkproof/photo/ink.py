@@ -22,7 +22,7 @@ from inkproof.photo.pixels import (
     uniform_filter,
 )
 
-__all__ = ["InkMap", "grey_levels", "median", "page_ink", "shrunk", "single_ink"]
+__all__ = ["InkMap", "grey_levels", "median", "page_ink", "percentile", "shrunk", "single_ink"]
 
 Array = npt.NDArray[np.float32]
 
@@ -96,7 +96,8 @@ def page_ink(grey: npt.NDArray[np.uint8]) -> InkMap | None:
     side = max(9, max(grey.shape) // 8)
     around = uniform_filter(levels, side)
     np.subtract(levels, around, out=around)
-    np.clip(around, *np.percentile(around[::3, ::3], [0.02, 99.98]), out=around)
+    some = around[::3, ::3].ravel()
+    np.clip(around, percentile(some, 0.02), percentile(some, 99.98), out=around)
     light = float(np.einsum("ij,ij,ij->", around, around, around, dtype=np.float64)) > 0
     return _ink(levels, light=light, window=0.2)
 
@@ -104,13 +105,31 @@ def page_ink(grey: npt.NDArray[np.uint8]) -> InkMap | None:
 def median(values: npt.NDArray[np.floating[Any]]) -> float:
     """Give the median of floats (n,), n at least 1, rounded to their dtype.
 
-    NumPy's own imports NumPy's masked arrays, which takes as long as the rest of reading a digit.
+    NumPy's own imports its masked arrays, which takes as long as to read a digit.
     """
     middle = values.size // 2
     if values.size % 2:
         return float(np.partition(values, middle)[middle])
     ordered = np.partition(values, middle)
     return float(np.stack([ordered[:middle].max(), ordered[middle]]).mean())
+
+
+def percentile(values: npt.NDArray[np.floating[Any]], share: float) -> float:
+    """Give a percentile of floats (n,), n at least 1, with linear interpolation; see `median`.
+
+    Definition 7 of Hyndman and Fan, "Sample quantiles in statistical packages", The American
+    Statistician 50 (1996), as NumPy's.
+    """
+    place = (values.size - 1) * (share / 100)
+    index = int(place)
+    ordered = np.partition(values, index)
+    low = ordered[index]
+    high = ordered[index + 1 :].min() if index + 1 < values.size else low
+    rest = place - index
+    # From the nearer side, so that neither end is missed by a rounding.
+    if rest < 0.5:
+        return float(low + (high - low) * rest)
+    return float(high - (high - low) * (1 - rest))
 
 
 def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
@@ -130,8 +149,8 @@ def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
     strong = ink[ink > least]
     if strong.size < 6:
         return None
-    full = float(np.percentile(strong, 80))
-    full = float(np.percentile(strong[strong > 0.5 * full], 75))
+    full = percentile(strong, 80)
+    full = percentile(strong[strong > 0.5 * full], 75)
     threshold = max(0.8 * least, 0.38 * full)
     # Hysteresis: weak places count where they hang together with strong ones.
     found = label(ink > max(0.7 * least, 0.27 * full))

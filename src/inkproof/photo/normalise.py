@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from inkproof.photo.ink import Array, grey_levels, shrunk, single_ink
+from inkproof.photo.ink import Array, grey_levels, percentile, shrunk, single_ink
 from inkproof.photo.pixels import (
     distance_transform_edt,
     grey_dilation,
     label,
     maximum_filter,
+    padded,
     shear,
 )
 
@@ -100,7 +101,7 @@ def full_ink(ink: Array, mask: npt.NDArray[np.bool_]) -> Array:
     ink, mask = ink[around], mask[around]
     near = maximum_filter(mask.view(np.uint8), 3) > 0
     own = np.where(near, ink, 0.0)
-    full = max(float(np.percentile(ink[mask], 60)), 1e-3)
+    full = max(percentile(ink[mask], 60), 1e-3)
     # Full ink from 0.85 of the typical strength on, none below 0.1: pens are not evenly dark.
     sharp = np.clip((own / full - 0.1) / 0.75, 0, 1) * 255
     return pen_like_mnist(sharp.astype(np.float32))
@@ -122,7 +123,7 @@ def pen_like_mnist(ink: Array) -> Array:
     if lack < 0.8:
         return ink
     reach = max(1, round(lack / 2))
-    return grey_dilation(np.pad(ink, reach), reach)
+    return grey_dilation(padded(ink, reach, reach), reach)
 
 
 def stroke_width(mask: npt.NDArray[np.bool_]) -> float:
@@ -130,7 +131,7 @@ def stroke_width(mask: npt.NDArray[np.bool_]) -> float:
 
     In a stripe w pixels wide the distances run evenly from 1 to about w / 2, with mean (w + 2) / 4.
     """
-    distance = distance_transform_edt(np.pad(mask, 1))
+    distance = distance_transform_edt(padded(mask, 1, 1))
     inside = distance[distance > 0]
     return max(float(4 * inside.mean() - 2), 1.0) if inside.size else 0.0
 
@@ -180,7 +181,7 @@ def _upright(values: Array) -> Array:
     spread = float((values * (down - y) ** 2).sum()) / mass
     slope = float((values * (down - y) * (right - x)).sum()) / mass / max(spread, 1e-6)
     margin = int(np.ceil(abs(slope) * height)) + 1
-    return shear(np.pad(values, ((0, 0), (margin, margin))), slope, -slope * y)
+    return shear(padded(values, 0, margin), slope, -slope * y)
 
 
 def _without_dirt(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
