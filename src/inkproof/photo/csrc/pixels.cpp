@@ -236,7 +236,8 @@ void mean(const float* in, float* out, Shape shape, std::size_t size) {
 
 void enlarge(const float* in, float* out, Shape shape, Shape larger) {
     const auto [height, width] = larger;
-    const std::vector<Share> rows = shares(shape.height, height), columns = shares(shape.width, width);
+    const std::vector<Share> rows = shares(shape.height, height);
+    const std::vector<Share> columns = shares(shape.width, width);
     std::vector<float> wide(shape.height * width);
     for (std::size_t row = 0; row < shape.height; ++row) {
         const float* line = in + row * shape.width;
@@ -349,9 +350,11 @@ std::vector<Component> label(const std::uint8_t* in, std::int32_t* out, Shape sh
     for (std::size_t i = 0; i < runs.size(); ++i) {
         parent[i] = i;
         const Run& run = runs[i];
-        while (above < i && (runs[above].row < run.row - 1 ||
-                             (runs[above].row == run.row - 1 && runs[above].end + more <= run.begin)))
-            ++above;
+        const auto is_past = [&](const Run& other) {
+            return other.row < run.row - 1 ||
+                   (other.row == run.row - 1 && other.end + more <= run.begin);
+        };
+        while (above < i && is_past(runs[above])) ++above;
         for (std::size_t j = above;
              j < i && runs[j].row == run.row - 1 && runs[j].begin < run.end + more; ++j) {
             const std::size_t a = root(parent, j), b = root(parent, i);
@@ -418,7 +421,8 @@ void profile_sharpness(const std::uint8_t* in, Shape shape, std::size_t most, co
         // count that was just written cannot be read at once.
         const std::size_t size = static_cast<std::size_t>(last) + 1;
         counts.assign(4 * size, 0);
-        for (std::size_t i = 0; i < points; ++i) ++counts[4 * static_cast<std::size_t>(bins[i]) + i % 4];
+        for (std::size_t i = 0; i < points; ++i)
+            ++counts[4 * static_cast<std::size_t>(bins[i]) + i % 4];
         double sum = 0, before = 0;  // of whole numbers
         for (std::size_t i = 0; i < size; ++i) {
             const std::uint32_t* four = counts.data() + 4 * i;

@@ -14,7 +14,8 @@ struct Shape {
     std::size_t height, width;
 };
 
-// How a picture goes on beyond its edge: d c b a | a b c d | d c b a, or a a a a | a b c d | d d d d.
+// How a picture goes on beyond its edge: d c b a | a b c d | d c b a, or
+// a a a a | a b c d | d d d d.
 enum class Edge { reflect, nearest };
 
 // Convolves rows and columns with one symmetric kernel, weights[0] its middle, up to
@@ -66,7 +67,8 @@ void select(const std::int32_t* labels, std::uint8_t* out, Shape shape, const st
 
 // How sharp the profile of rows is under each slope. True pixels are counted by the whole part of
 // row - slope * column, above its least; the sum of squares of two neighbouring counts together.
-// Of more than `most` pixels every second, third, ... is taken. slope * width must fit into 31 bits.
+// Of more than `most` pixels every second, third, ... is taken. slope * width + height must fit
+// into 31 bits.
 void profile_sharpness(const std::uint8_t* in, Shape shape, std::size_t most, const double* slopes,
                        double* out, std::size_t count);
 
