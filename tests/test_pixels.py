@@ -136,15 +136,14 @@ def test_shear(picture, slope, offset):
     assert np.allclose(pixels.shear(picture, slope, offset), expected, rtol=1e-6, atol=1e-5)
 
 
-@given(grey(), st.integers(0, 300), st.integers(0, 300))
-def test_enlarge(picture, more_rows, more_columns):
-    height, width = picture.shape[0] + more_rows, picture.shape[1] + more_columns
-    large = Image.fromarray(np.ascontiguousarray(picture)).resize(
-        (width, height), Image.Resampling.BILINEAR
+@given(grey(), st.integers(1, 300), st.integers(1, 300), st.sampled_from(["bilinear", "box"]))
+def test_resize(picture, height, width, method):
+    expected = Image.fromarray(np.ascontiguousarray(picture)).resize(
+        (width, height), Image.Resampling[method.upper()]
     )
-    found = pixels.enlarge(picture, (height, width))
+    found = pixels.resize(picture, (height, width), method=method)
     assert found.dtype == np.float32
-    assert np.allclose(found, np.asarray(large), rtol=1e-6, atol=1e-5)
+    assert np.allclose(found, np.asarray(expected), rtol=1e-6, atol=1e-5)
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
@@ -262,7 +261,7 @@ CALLS = {
     "label": pixels.label,
     "distance_transform_edt": pixels.distance_transform_edt,
     "profile_sharpness": lambda picture: pixels.profile_sharpness(picture, np.zeros(1), most=9),
-    "enlarge": lambda picture: pixels.enlarge(picture, (9, 9)),
+    "resize": lambda picture: pixels.resize(picture, (9, 9), method="box"),
     "luma": pixels.luma,
     "shear": lambda picture: pixels.shear(picture, 0.5, 0.0),
 }
@@ -285,6 +284,10 @@ def test_another_array_is_refused(name, picture, got):
     words = f"{name}: expected .*height, width.*, got {re.escape(got)}$"
     with pytest.raises(DataError, match=words):
         CALLS[name](picture)
+
+
+def resized(shape, method="box"):
+    return pixels.resize(FLOATS, shape, method=method)
 
 
 def sharpness(slopes, most=9):
@@ -313,8 +316,10 @@ MASK = np.zeros((5, 5), dtype=bool)
         (lambda: sharpness([0.0, 101.0]), "slopes must be at most 100 .* got 101.0"),
         (lambda: sharpness([float("nan")]), "slopes must be .* got nan"),
         (lambda: sharpness([0.0], most=0), "most must be at least 1, got 0"),
-        (lambda: pixels.enlarge(FLOATS, (4, 9)), r"shape must be at least \(5, 5\).* got \(4, 9\)"),
-        (lambda: pixels.enlarge(FLOATS, (5, 1 << 30)), "up to 2,147,483,647 pixels"),
+        (lambda: resized((0, 9)), r"shape must be at least \(1, 1\), .* got \(0, 9\)"),
+        (lambda: resized((5, 1 << 30)), "up to 2,147,483,647 pixels"),
+        (lambda: resized((1, 1 << 30)), "up to 2,147,483,647 pixels"),
+        (lambda: resized((5, 5), method="cubic"), "unknown method 'cubic'; known: bilinear, box"),
         (lambda: pixels.label(MASK, neighbours=6), "neighbours must be 4 or 8, got 6"),
     ],
 )
@@ -349,7 +354,7 @@ def test_the_module_itself_refuses_what_would_be_out_of_bounds():
     with pytest.raises(ValueError, match="a slope that steep"):
         native.profile_sharpness(MASK.view(np.uint8), np.empty(1), np.array([1e300]), 9)
     with pytest.raises(ValueError, match="output of that shape"):
-        native.enlarge(FLOATS, np.empty((5, 4), dtype=np.float32))
+        native.resize(FLOATS, np.empty((5, 0), dtype=np.float32), True)
     with pytest.raises(ValueError, match="output of another shape"):
         native.luma(np.zeros((5, 5, 3), dtype=np.uint8), np.empty((5, 4), dtype=np.uint8))
     labels = np.full((5, 5), 7, dtype=np.int32)

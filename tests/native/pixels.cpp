@@ -88,12 +88,16 @@ void check_filters(const Pixels<float>& in, std::size_t size) {
     dilate_disc(in.data.get(), out.data.get(), in.shape, size % 40);
     for (std::size_t i = 0; i < out.size(); ++i)
         expect(out.data[i] >= in.data[i], "dilate_disc", in.shape, size);
-    Pixels<float> large({in.shape.height + size, in.shape.width + 2 * size});
-    enlarge(in.data.get(), large.data.get(), in.shape, large.shape);
     const auto [least, most] = std::minmax_element(in.data.get(), in.data.get() + in.size());
-    for (std::size_t i = 0; i < large.size(); ++i)
-        expect(large.data[i] >= *least - 1e-3f && large.data[i] <= *most + 1e-3f, "enlarge",
-               in.shape, size);
+    for (const Resampling how : {Resampling::box, Resampling::bilinear})
+        for (const Shape shape : {Shape{in.shape.height + size, in.shape.width + 2 * size},
+                                  Shape{size + 1, in.shape.width / 2 + 1}}) {
+            Pixels<float> other(shape);
+            resize(in.data.get(), other.data.get(), in.shape, shape, how);
+            for (std::size_t i = 0; i < other.size(); ++i)
+                expect(other.data[i] >= *least - 1e-3f && other.data[i] <= *most + 1e-3f, "resize",
+                       in.shape, size);
+        }
 }
 
 void check_masks(const Pixels<std::uint8_t>& in, std::size_t size) {

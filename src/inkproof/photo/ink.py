@@ -14,11 +14,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from inkproof.photo.pixels import (
-    enlarge,
     gaussian_filter,
     grey_closing,
     label,
     luma,
+    resize,
     uniform_filter,
 )
 
@@ -169,13 +169,13 @@ def _paper(levels: Array, window: float) -> Array:
     """
     height, width = levels.shape
     factor = max(1.0, max(height, width) / (_COARSE if window < 0.4 else _COARSEST))
-    size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    coarse = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BOX))
+    shape = (max(1, round(height / factor)), max(1, round(width / factor)))
+    coarse = resize(levels, shape, method="box")
     side = max(3, round(window * max(coarse.shape)) | 1)
     # Closing: a dark stroke narrower than the window takes the level of the paper at its sides.
     high = grey_closing(gaussian_filter(coarse, 0.6, mode="nearest"), side)
     high = gaussian_filter(high, side / 8, mode="nearest")
-    return high if factor == 1 else enlarge(high, (height, width))
+    return high if factor == 1 else resize(high, (height, width), method="bilinear")
 
 
 def _lighter_than_border(levels: Array) -> bool:

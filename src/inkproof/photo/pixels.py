@@ -23,7 +23,6 @@ __all__ = [
     "Components",
     "binary_closing",
     "distance_transform_edt",
-    "enlarge",
     "gaussian_filter",
     "grey_closing",
     "grey_dilation",
@@ -34,6 +33,7 @@ __all__ = [
     "minimum_filter1d",
     "padded",
     "profile_sharpness",
+    "resize",
     "shear",
     "uniform_filter",
 ]
@@ -47,6 +47,7 @@ _LARGEST_WINDOW: Final = 1 << 20
 _TRUNCATE: Final = 4.0  # standard deviations at which a Gaussian is cut off
 _STEEPEST: Final = 100.0
 _NEIGHBOURS: Final = (4, 8)
+_METHODS: Final = ("bilinear", "box")
 _MODES: Final = ("nearest", "reflect")
 
 _native: Any = importlib.import_module("inkproof.photo._pixels")
@@ -158,13 +159,17 @@ def uniform_filter(picture: Floats, size: int) -> Floats:
     return result
 
 
-def enlarge(picture: Floats, shape: tuple[int, int]) -> Floats:
-    """Enlarge with linear interpolation between the middles of pixels, as Pillow's ``BILINEAR``.
+def resize(
+    picture: Floats, shape: tuple[int, int], *, method: Literal["bilinear", "box"]
+) -> Floats:
+    """Make a picture larger or smaller, as Pillow's ``resize`` does.
 
     Parameters
     ----------
     picture : float32 (height, width)
-    shape : (height, width) of the result, neither less than the picture's
+    shape : (height, width) of the result, sides at least 1
+    method : ``box`` is the mean of the pixels that one of the result covers, ``bilinear`` linear
+        interpolation between the middles of the larger pixels
 
     Returns
     -------
@@ -173,20 +178,18 @@ def enlarge(picture: Floats, shape: tuple[int, int]) -> Floats:
     Raises
     ------
     ConfigurationError : another shape
+    UnknownNameError : another method
     DataError : another array
     """
-    given = _checked("enlarge", picture, np.float32)
-    if not (
-        shape[0] >= given.shape[0]
-        and shape[1] >= given.shape[1]
-        and shape[0] * shape[1] <= _MOST_PIXELS
-    ):
+    given = _checked("resize", picture, np.float32)
+    if method not in _METHODS:
+        raise UnknownNameError("method", method, _METHODS, where="resize")
+    if min(shape) < 1 or max(shape[0], len(given)) * shape[1] > _MOST_PIXELS:
         raise ConfigurationError(
-            f"enlarge: shape must be at least {given.shape}, up to {_MOST_PIXELS:,} pixels, "
-            f"got {shape}"
+            f"resize: shape must be at least (1, 1), up to {_MOST_PIXELS:,} pixels, got {shape}"
         )
     result = np.empty(shape, dtype=np.float32)
-    _native.enlarge(given, result)
+    _native.resize(given, result, method == "box")
     return result
 
 

@@ -98,30 +98,38 @@ void along(const T* in, T* out, Shape shape, std::size_t before, std::size_t aft
     }
 }
 
-// Which pixels of a line make one of a longer line, and their weights.
-struct Share {
-    std::size_t first, count;
-    double weight[3];
-};
-
-std::vector<Share> shares(std::size_t from, std::size_t to) {
-    std::vector<Share> result(to);
-    const double scale = static_cast<double>(from) / static_cast<double>(to);
-    for (std::size_t i = 0; i < to; ++i) {
-        const double middle = (static_cast<double>(i) + 0.5) * scale;
-        Share& share = result[i];
-        share.first = static_cast<std::size_t>(std::max(middle - 0.5, 0.0));
-        share.count = std::min(static_cast<std::size_t>(middle + 1.5), from) - share.first;
-        double sum = 0;
-        for (std::size_t k = 0; k < share.count; ++k) {
-            const double off = static_cast<double>(share.first + k) - middle + 0.5;
-            share.weight[k] = std::max(1 - std::abs(off), 0.0);
-            sum += share.weight[k];
+// Which pixels of a line make each of a line of another length, and their weights.
+struct Shares {
+    Shares(std::size_t from, std::size_t to, Resampling how) : first(to), count(to) {
+        const double scale = static_cast<double>(from) / static_cast<double>(to);
+        const double stretch = std::max(scale, 1.0);
+        const double reach = stretch * (how == Resampling::box ? 0.5 : 1.0);
+        most = static_cast<std::size_t>(std::ceil(reach)) * 2 + 1;
+        weight.assign(to * most, 0.0);
+        for (std::size_t i = 0; i < to; ++i) {
+            const double middle = (static_cast<double>(i) + 0.5) * scale;
+            first[i] = static_cast<std::size_t>(std::max(middle - reach + 0.5, 0.0));
+            const auto end = static_cast<std::size_t>(middle + reach + 0.5);
+            count[i] = std::min(std::min(end, from) - first[i], most);
+            double* own = weight.data() + i * most;
+            double sum = 0;
+            for (std::size_t k = 0; k < count[i]; ++k) {
+                const double off =
+                    (static_cast<double>(first[i] + k) - middle + 0.5) * (1.0 / stretch);
+                own[k] = how == Resampling::bilinear ? std::max(1 - std::abs(off), 0.0)
+                         : off > -0.5 && off <= 0.5  ? 1.0
+                                                     : 0.0;
+                sum += own[k];
+            }
+            if (sum != 0)
+                for (std::size_t k = 0; k < count[i]; ++k) own[k] /= sum;
         }
-        for (std::size_t k = 0; k < share.count; ++k) share.weight[k] /= sum;
     }
-    return result;
-}
+
+    std::vector<std::size_t> first, count;
+    std::size_t most;            // of `count`
+    std::vector<double> weight;  // `most` for each
+};
 
 // Whether a pixel lies closer to the edge than a window reaches.
 struct Reach {
@@ -234,28 +242,27 @@ void mean(const float* in, float* out, Shape shape, std::size_t size) {
     }
 }
 
-void enlarge(const float* in, float* out, Shape shape, Shape larger) {
-    const auto [height, width] = larger;
-    const std::vector<Share> rows = shares(shape.height, height);
-    const std::vector<Share> columns = shares(shape.width, width);
-    std::vector<float> wide(shape.height * width);
+void resize(const float* in, float* out, Shape shape, Shape wanted, Resampling how) {
+    const auto [height, width] = wanted;
+    const Shares rows(shape.height, height, how), columns(shape.width, width, how);
+    std::vector<float> part(shape.height * width);
     for (std::size_t row = 0; row < shape.height; ++row) {
         const float* line = in + row * shape.width;
         for (std::size_t i = 0; i < width; ++i) {
+            const double* weight = columns.weight.data() + i * columns.most;
+            const float* from = line + columns.first[i];
             double sum = 0;
-            for (std::size_t k = 0; k < columns[i].count; ++k)
-                sum += line[columns[i].first + k] * columns[i].weight[k];
-            wide[row * width + i] = static_cast<float>(sum);
+            for (std::size_t k = 0; k < columns.count[i]; ++k) sum += from[k] * weight[k];
+            part[row * width + i] = static_cast<float>(sum);
         }
     }
     std::vector<double> sum_line(width);
     double* __restrict sums = sum_line.data();
     for (std::size_t row = 0; row < height; ++row) {
-        const Share& share = rows[row];
         std::fill(sum_line.begin(), sum_line.end(), 0.0);
-        for (std::size_t k = 0; k < share.count; ++k) {
-            const float* line = wide.data() + (share.first + k) * width;
-            const double weight = share.weight[k];
+        for (std::size_t k = 0; k < rows.count[row]; ++k) {
+            const float* line = part.data() + (rows.first[row] + k) * width;
+            const double weight = rows.weight[row * rows.most + k];
             for (std::size_t i = 0; i < width; ++i) sums[i] += line[i] * weight;
         }
         for (std::size_t i = 0; i < width; ++i)

@@ -27,9 +27,12 @@ void convolve(const float* in, float* out, Shape shape, const double* weights, s
 // reflected at the edges. What comes out of the columns is rounded to float.
 void mean(const float* in, float* out, Shape shape, std::size_t size);
 
-// Enlarges with linear interpolation between the middles of pixels, along rows and then along
-// columns, as Pillow does; no side of `larger` is less than that of `shape`.
-void enlarge(const float* in, float* out, Shape shape, Shape larger);
+// How a picture is made larger or smaller: each pixel is the mean of those that it covers, or a
+// weighted mean, linear between the middles of the larger pixels.
+enum class Resampling { box, bilinear };
+
+// Resizes along rows and then along columns, as Pillow does, in double; rounded between the two.
+void resize(const float* in, float* out, Shape shape, Shape wanted, Resampling how);
 
 // (299 R + 587 G + 114 B) / 1000 of red, green, blue, red, ..., rounded as Pillow rounds it.
 void luma(const std::uint8_t* in, std::uint8_t* out, Shape shape);

@@ -68,13 +68,13 @@ void bound_mean(const Given<float>& in, const Picture<float>& out, std::size_t s
     mean(in.data(), out.data(), shape, size);
 }
 
-void bound_enlarge(const Given<float>& in, const Picture<float>& out) {
-    const Shape shape = shape_of(in), larger{out.shape(0), out.shape(1)};
-    require(larger.height >= shape.height && larger.width >= shape.width &&
-                larger.width <= MOST / larger.height,
+void bound_resize(const Given<float>& in, const Picture<float>& out, bool box) {
+    const Shape shape = shape_of(in), wanted{out.shape(0), out.shape(1)};
+    require(wanted.height > 0 && wanted.width > 0 && wanted.width <= MOST / wanted.height &&
+                wanted.width <= MOST / shape.height,
             "an output of that shape");
     nb::gil_scoped_release unlock;
-    enlarge(in.data(), out.data(), shape, larger);
+    resize(in.data(), out.data(), shape, wanted, box ? Resampling::box : Resampling::bilinear);
 }
 
 void bound_luma(const nb::ndarray<const std::uint8_t, nb::shape<-1, -1, 3>, nb::c_contig,
@@ -170,7 +170,7 @@ NB_MODULE(_pixels, m) {
     m.def("convolve", &bound_convolve, in, out, nb::arg("weights").noconvert(),
           nb::arg("reflect"));
     m.def("mean", &bound_mean, in, out, nb::arg("size"));
-    m.def("enlarge", &bound_enlarge, in, out);
+    m.def("resize", &bound_resize, in, out, nb::arg("box"));
     m.def("luma", &bound_luma, in, out);
     m.def("extreme", &bound_extreme<std::uint8_t>, in, out, nb::arg("size"), nb::arg("axis"),
           nb::arg("most"));
