@@ -196,6 +196,11 @@ public:
         return {&kernel_};
     }
 
+    const char* name() const override { return "convolution"; }
+    std::int64_t products() const override {
+        return std::int64_t{out_.features} * w_.channels * w_.kernel_height * w_.kernel_width;
+    }
+
 private:
     struct Scratch {  // of one thread
         explicit Scratch(const ConvolutionOp& op)

@@ -110,6 +110,11 @@ public:
         return {&kernel_};
     }
 
+    const char* name() const override { return "dense"; }
+    std::int64_t products() const override {
+        return std::int64_t{in_.features} * out_.features;
+    }
+
 private:
     float* lane(int block) const {
         return transposed_.get() + static_cast<std::size_t>(block) * BLOCK * lane_stride_;

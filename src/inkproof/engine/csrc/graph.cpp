@@ -266,9 +266,18 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
     Totals totals;
     bool stop = false;
     Pulse pulse(poll);
+    times_.clear();
+    for (const auto& op : ops_)
+        times_.push_back({op->name(), op->in().features, op->out().features, op->products()});
 
     team_.run([&](int member) {
         const Worker worker(team_, member);
+        Stopwatch watch;
+        double others = 0;  // what belongs to no operation
+        const auto lap = [&](double& seconds) {
+            if (member == 0) watch.lap(seconds);
+        };
+        watch.start();
         for (std::int64_t first = 0; first < count && !stop;) {
             const std::int64_t batch_first = first / batch_size * batch_size;
             const std::int64_t batch_end = std::min(count, batch_first + batch_size);
@@ -291,7 +300,11 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
             gather(data, order, first, step, options.augmenter, worker);
             const float mixing = options.mixing ? options.mixing[number] : 1.0f;
             if (mixing < 1) mix(step, mixing, worker);
-            for (auto& op : ops_) op->forward(step, worker);
+            lap(others);
+            for (std::size_t i = 0; i < ops_.size(); ++i) {
+                ops_[i]->forward(step, worker);
+                lap(times_[i].forward);
+            }
             errors(step,
                    {labels, order, first, batch_first, batch_end - batch_first,
                     options.label_smoothing, mixing, options.row_weights},
@@ -301,8 +314,11 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
                 if (pulse.stops(first)) stop = totals.stopped = true;
                 totals.steps += next == batch_end;
             }
-            for (std::size_t i = ops_.size(); i-- > 0;)
+            lap(others);
+            for (std::size_t i = ops_.size(); i-- > 0;) {
                 ops_[i]->backward(step, worker, input_errors_[i]);
+                lap(times_[i].backward);
+            }
             if (descends && !by_pieces && next == batch_end)
                 optimizer_.descend(parameters_, worker);
             worker.barrier();  // so that all see the same stop

@@ -62,6 +62,9 @@ public:
     // The gradients of the mean loss over all rows as one batch; kept in the parameters.
     Totals gradients(const Data& data, const std::int64_t* labels, const PassOptions& options);
 
+    // How long each operation took in the last pass of training; of the first thread.
+    std::vector<OpTime> times() const { return times_; }
+
     // Probabilities [row][class] and, where there are labels, the sum of the losses; either may be
     // null. averaged: with the averages of the parameters in their place.
     Totals infer(const Data& data, const std::int64_t* labels, float* probabilities, bool averaged,
@@ -107,6 +110,7 @@ private:
     Buffer<float> losses_;
     Buffer<std::int32_t> hits_;
     Buffer<float> powers_;        // [block][class][lane]
+    std::vector<OpTime> times_;
 };
 
 }  // namespace inkproof

@@ -99,6 +99,9 @@ public:
     virtual std::vector<Parameter*> parameters() { return {}; }
     // Whether the backward pass reads the output's values, which must then stay as they are.
     virtual bool reads_output() const { return false; }
+    // For reports of where the time goes: a name, and the multiply-adds of one row's way forward.
+    virtual const char* name() const = 0;
+    virtual std::int64_t products() const { return 0; }
 
     Tensor& in() const { return in_; }
     Tensor& out() const { return out_; }
