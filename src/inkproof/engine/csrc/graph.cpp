@@ -13,6 +13,8 @@ constexpr int CHUNK = 512;  // rows that go through together at most, where laye
 constexpr std::size_t CHUNK_BYTES = std::size_t{16} << 20;  // of values and errors: they stay in
                                                             // the last-level cache
 constexpr int INFERENCE_LANES = 256;
+constexpr std::int64_t ALONE_PRODUCTS = std::int64_t{1} << 26;  // a few milliseconds: waking
+                                                                // others up would not pay
 
 }  // namespace
 
@@ -26,6 +28,7 @@ Graph::Graph(const std::vector<OpSpec>& specs, int features, int threads)
     std::vector<Parameter*> kernels;
     for (const auto& op : ops_) {
         input_errors_.push_back(learns);
+        products_ += op->products();
         for (Parameter* p : op->parameters()) {
             parameters_.push_back(p);
             learns = learns || p->trainable;
@@ -378,8 +381,10 @@ Totals Graph::infer(const Data& data, const std::int64_t* labels, float* probabi
     Totals totals;
     bool stop = false;
     Pulse pulse(poll);
-    team_.run([&](int member) {
-        const Worker worker(team_, member);
+    const bool is_little = count <= VL && count * products_ <= ALONE_PRODUCTS;
+    Team& team = is_little ? alone_ : team_;
+    team.run([&](int member) {
+        const Worker worker(team, member);
         for (std::int64_t first = 0; first < count && !stop; first += chunk) {
             Step step;
             step.lanes = static_cast<int>(std::min(chunk, count - first));

@@ -95,6 +95,8 @@ private:
     void exchange_averages();
 
     mutable Team team_;
+    Team alone_{1};
+    std::int64_t products_ = 0;  // multiply-adds of the way forward for one row
     std::vector<std::unique_ptr<Tensor>> tensors_;
     std::vector<std::unique_ptr<Op>> ops_;
     std::vector<bool> input_errors_;  // of each operation: whether anything before it learns

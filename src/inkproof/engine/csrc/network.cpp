@@ -697,7 +697,8 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
     Buffer<std::int32_t> hits(rows);
     std::atomic<std::int64_t> next{0};
     std::atomic<bool> stop{false};
-    team_.run([&](int member) {
+    Team& team = count <= lanes ? alone_ : team_;  // one block of rows is one thread's work
+    team.run([&](int member) {
         Batch& batch = inference_[static_cast<std::size_t>(member)];
         Pulse pulse(poll);
         for (;;) {

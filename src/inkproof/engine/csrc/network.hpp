@@ -167,6 +167,7 @@ private:
 
     std::vector<Layer> layers_;
     mutable Team team_;
+    Team alone_{1};
     int input_parts_;
     Buffer<std::uint32_t> all_inputs_;  // the first layer's, as its Rows would list them
     std::vector<Scratch> scratch_;
