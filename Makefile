@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-ENGINE := CMakeLists.txt $(wildcard src/inkproof/engine/csrc/*)
+ENGINE := CMakeLists.txt $(wildcard src/inkproof/*/csrc/*)
 
 # The editable installation knows the package's files by name: a new one needs a new installation.
 FILES := $(shell mkdir -p $(VENV); find src/inkproof -type f ! -name '*.pyc' ! -path '*/csrc/*' | LC_ALL=C sort > $(VENV)/files.new; cmp -s $(VENV)/files.new $(VENV)/files.txt || mv $(VENV)/files.new $(VENV)/files.txt)

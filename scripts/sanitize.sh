@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the engine without Python (tests/native/driver.cpp) under AddressSanitizer with
-# UndefinedBehaviorSanitizer, under ThreadSanitizer, and under valgrind's memcheck.
+# UndefinedBehaviorSanitizer, under ThreadSanitizer, and under valgrind's memcheck; and the pixel
+# operations (tests/native/pixels.cpp), which have no threads, under the first and the last.
 #
 #     scripts/sanitize.sh [plain|address|thread|valgrind] ...   all but plain, where none is named
 #
@@ -14,6 +15,7 @@ compiler=${CXX:-g++}
 size=${SIZE:-quick}
 out=build/sanitize
 engine=src/inkproof/engine/csrc
+photo=src/inkproof/photo/csrc
 log_lines=40
 status=0
 
@@ -51,6 +53,15 @@ build() { # name, flags ...
         -I "$engine" $sources tests/native/driver.cpp -pthread -o "$out/$name/driver"
 }
 
+build_pixels() { # name, flags ...
+    name=$1
+    shift
+    mkdir -p "$out/$name"
+    say "$name: building with $compiler"
+    "$compiler" -std=c++17 -g -ffp-contract=off -Wall -Wextra "$@" -I "$photo" \
+        "$photo/pixels.cpp" tests/native/pixels.cpp -o "$out/$name/driver"
+}
+
 # Says whether the compiler has a sanitizer's run-time library.
 links() {
     printf 'int main() {}\n' >"$out/empty.cpp"
@@ -85,6 +96,8 @@ for name; do
     plain)
         build plain -O2
         run plain "$out/plain/driver" "$size"
+        build_pixels pixels -O2
+        run pixels "$out/pixels/driver" "$size"
         ;;
     address)
         flags='-fsanitize=address,undefined,float-divide-by-zero -fno-sanitize-recover=all'
@@ -100,6 +113,10 @@ for name; do
                     UBSAN_OPTIONS=print_stacktrace=1 "$out/$tiles/driver" "$size"
             done
             variant=$own
+            # shellcheck disable=SC2086
+            build_pixels pixels-address -O1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS $flags
+            run pixels-address env UBSAN_OPTIONS=print_stacktrace=1 \
+                "$out/pixels-address/driver" "$size"
         else
             missing "address: $compiler has no AddressSanitizer (Debian: in g++; libasan, libubsan)"
         fi
@@ -119,6 +136,9 @@ for name; do
             run valgrind valgrind --quiet --error-exitcode=3 --leak-check=full \
                 --errors-for-leak-kinds=definite,possible --fair-sched=yes \
                 "$out/valgrind/driver" "$size"
+            build_pixels pixels-valgrind -O2
+            run pixels-valgrind valgrind --quiet --error-exitcode=3 --leak-check=full \
+                "$out/pixels-valgrind/driver" "$size"
         else
             missing 'valgrind: there is no valgrind (Debian: apt-get install valgrind)'
         fi

@@ -1,6 +1,6 @@
 """Lets ``python -m inkproof`` do what ``inkproof`` does."""
 
-from inkproof.cli import main
+from inkproof.entry import main
 
 if __name__ == "__main__":
     main()

@@ -1,19 +1,17 @@
-"""The command line: arguments, printing, exit codes. The work is done elsewhere.
+"""The commands: arguments and printing. The work is done elsewhere.
 
-Exit codes: 0 done, 1 the work failed (one line on stderr), 2 wrong usage, 130 interrupted.
-Results go to stdout, progress to stderr.
+Results go to stdout, progress to stderr. :mod:`inkproof.entry` calls this and gives exit codes.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -24,9 +22,7 @@ if TYPE_CHECKING:
     from inkproof.statistics import Estimate
     from inkproof.study import Study
 
-__all__ = ["app", "main"]
-
-_INTERRUPTED: Final = 130
+__all__ = ["app"]
 
 app = typer.Typer(
     add_completion=False,
@@ -811,37 +807,3 @@ def _interrupted(kept: Path) -> NoReturn:
 def _usage(message: str) -> NoReturn:
     typer.echo(f"inkproof: usage: {message}; see --help", err=True)
     raise typer.Exit(2)
-
-
-def main() -> None:
-    """Run the command line and leave with its exit code."""
-    from inkproof.errors import Cancelled, InkproofError
-
-    try:
-        app(standalone_mode=True)
-    except Cancelled as error:
-        typer.echo(f"inkproof: {error}", err=True)
-        sys.exit(_INTERRUPTED)
-    except SystemExit as end:
-        # What typer makes of Ctrl-C.
-        if end.code == _INTERRUPTED:
-            typer.echo("inkproof: interrupted", err=True)
-        raise
-    except BrokenPipeError:
-        # Whoever read the output has gone; so that Python does not complain at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except InkproofError as error:
-        if "--traceback" in sys.argv:
-            raise
-        typer.echo(f"inkproof: error: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
-    except Exception as error:
-        if "--traceback" in sys.argv:
-            raise
-        typer.echo(
-            f"inkproof: error: {type(error).__name__}: {' '.join(str(error).split())} "
-            "(not foreseen: please report it; inkproof --traceback ... shows where)",
-            err=True,
-        )
-        sys.exit(1)

@@ -22,7 +22,6 @@ training.batch_size must be a whole number of at least 1, got 0``. Messages are 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -63,6 +62,8 @@ class UnknownNameError(ConfigurationError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
+        import difflib
+
         names = sorted(known)
         lowered = {candidate.lower(): candidate for candidate in names}
         near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)

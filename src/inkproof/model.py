@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from inkproof import diagram, model_file
+from inkproof import model_file
 from inkproof.errors import (
     ConfigurationError,
     FileFormatError,
@@ -266,6 +266,8 @@ class Model:
         UnknownNameError : a path with another ending
         StorageError : the file cannot be written
         """
+        from inkproof import diagram
+
         given = diagram.Block(
             name="input",
             detail=self._preprocessing.describe(self._input_shape),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from inkproof.errors import StorageError
@@ -24,7 +23,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     StorageError : a full disk, a missing folder or permission; what was there is as before
     """
     target = Path(path)
-    temporary = target.with_name(f".inkproof-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".inkproof-{os.urandom(8).hex()}.tmp")
     try:
         try:
             with temporary.open("xb") as handle:

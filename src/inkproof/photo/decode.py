@@ -130,7 +130,9 @@ def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
         turned = turned.convert("RGBA")
         paper = Image.new("RGBA", turned.size, (255, 255, 255, 255))
         turned = Image.alpha_composite(paper, turned)
-    return np.array(turned.convert("RGB"), dtype=np.uint8)
+    if turned.mode != "RGB":
+        turned = turned.convert("RGB")
+    return np.array(turned, dtype=np.uint8)
 
 
 def _eight_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

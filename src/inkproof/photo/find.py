@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from inkproof.photo.ink import InkMap
+from inkproof.photo.ink import InkMap, median
+from inkproof.photo.pixels import (
+    binary_closing,
+    label,
+    maximum_filter1d,
+    minimum_filter1d,
+    profile_sharpness,
+)
 
 __all__ = ["Piece", "group", "pieces_of", "without_ruling", "written"]
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
+_Place = tuple[slice, slice]
 
 _RULE_SPAN: Final = 0.3  # of the page's width: what a line of the paper takes at least
 _TILTS: Final = np.arange(-15, 15.01, 0.25)
-_EIGHT: Final = np.ones((3, 3), dtype=bool)
 _NESTED: Final = 0.85  # of a box inside another: more is a part of it
 _MOST_PIECES: Final = 5000
 _DARKER: Final = (0.5, 0.65, 0.8, 1.0, 1.2)  # of the full ink
@@ -86,9 +92,9 @@ def without_ruling(mask: Mask) -> tuple[Mask, float]:
     -------
     the mask without lines, and the page's tilt in degrees: positive if lines fall to the right
     """
-    tilt, _ = _tilt(mask)
+    tilt = _tilt(mask)
     across = _lines(mask, tilt)
-    down = _lines(mask.T, -tilt).T
+    down = _lines(np.ascontiguousarray(mask.T), -tilt).T
     lines = across | down
     if not lines.any():
         return mask, tilt
@@ -98,24 +104,25 @@ def without_ruling(mask: Mask) -> tuple[Mask, float]:
     for lines_of, shape in ((across, (True, False)), (down, (False, True))):
         if lines_of.any():
             thick = _thickness(lines_of if shape[0] else lines_of.T) + 3
-            bar = np.ones((thick, 3) if shape[0] else (3, thick), dtype=bool)
-            mended = mended | (ndimage.binary_closing(left, structure=bar) & lines_of)
+            bar = (thick, 3) if shape[0] else (3, thick)
+            mended = mended | (binary_closing(left, bar) & lines_of)
     return mended, tilt
 
 
 def _nets(mask: Mask) -> Mask:
     """Give what hangs together and has many holes, or is long and flat."""
-    names, count = ndimage.label(mask, structure=_EIGHT)
-    net = np.zeros(count + 1, dtype=bool)
-    for number, place in enumerate(ndimage.find_objects(names), start=1):
-        height, width = (part.stop - part.start for part in place)
+    found = label(mask)
+    net = np.zeros(found.count + 1, dtype=bool)
+    for number, (top, left, bottom, right) in enumerate(found.boxes.tolist(), start=1):
+        height, width = bottom - top, right - left
         long = height > _LONG * mask.shape[0] or width > _LONG * mask.shape[1]
         if long and max(height, width) > 4 * min(height, width):
             net[number] = True
         elif min(height, width) > 2 * _MOST_HOLES:
-            _, gaps = ndimage.label(np.pad(names[place] != number, 1, constant_values=True))
-            net[number] = gaps - 1 > _MOST_HOLES
-    return net[names]
+            paper = np.ones((height + 2, width + 2), dtype=bool)
+            paper[1:-1, 1:-1] = found.labels[top:bottom, left:right] != number
+            net[number] = label(paper, neighbours=4).count - 1 > _MOST_HOLES
+    return found.select(net)
 
 
 def pieces_of(mask: Mask) -> list[Piece]:
@@ -129,15 +136,12 @@ def pieces_of(mask: Mask) -> list[Piece]:
     -------
     pieces, in no order
     """
-    names, _ = ndimage.label(mask, structure=_EIGHT)
-    slices = ndimage.find_objects(names)
-    sizes = np.bincount(names.ravel())
+    components = label(mask)
     boxes: list[tuple[Box, list[int]]] = []
-    for number, place in enumerate(slices, start=1):
-        rows, columns = place
-        extent = max(rows.stop - rows.start, columns.stop - columns.start)
-        if extent >= 5 and sizes[number] >= 8:
-            boxes.append(((columns.start, rows.start, columns.stop, rows.stop), [number]))
+    large = np.maximum(*(components.boxes[:, 2:] - components.boxes[:, :2]).T) >= 5
+    for index in np.flatnonzero(large & (components.areas >= 8)).tolist():
+        top, left, bottom, right = components.boxes[index].tolist()
+        boxes.append(((left, top, right, bottom), [index + 1]))
     boxes.sort(key=lambda item: -(item[0][3] - item[0][1]))
     boxes = boxes[:_MOST_PIECES]
     if not boxes:
@@ -154,7 +158,9 @@ def pieces_of(mask: Mask) -> list[Piece]:
         left, top, right, bottom = box
         if right - left > 6 * typical:
             continue
-        found.append(Piece(box=box, mask=np.isin(names[top:bottom, left:right], numbers)))
+        found.append(
+            Piece(box=box, mask=np.isin(components.labels[top:bottom, left:right], numbers))
+        )
     return found
 
 
@@ -183,14 +189,14 @@ def group(boxes: Sequence[Box], tilt: float) -> list[tuple[int, int, int]]:
         # The line whose last digits lie at this height; a perspective moves them only slowly.
         best, distance = None, 0.6 * max(typical, 0.5 * float(heights[index]))
         for line in lines:
-            last = float(np.median(level[line[-3:]]))
+            last = median(level[line[-3:]])
             if abs(level[index] - last) < distance:
                 best, distance = line, abs(float(level[index]) - last)
         if best is None:
             lines.append([index])
         else:
             best.append(index)
-    lines.sort(key=lambda line: float(np.median(level[line])))
+    lines.sort(key=lambda line: median(level[line]))
     result = []
     number = -1
     for row, line in enumerate(lines):
@@ -262,46 +268,36 @@ def _nested_joined(whole: list[tuple[Box, list[int]]]) -> list[tuple[Box, list[i
     return kept
 
 
-def _tilt(mask: Mask) -> tuple[float, float]:
+def _tilt(mask: Mask) -> float:
     """Find the tilt at which rows of ink are sharpest: lines of paper, or lines of writing."""
     step = max(1, max(mask.shape) // 900)
-    down, right = np.nonzero(mask[::step, ::step])
-    if down.size < 20:
-        return 0.0, 0.0
-    if down.size > 60_000:
-        every = down.size // 60_000 + 1
-        down, right = down[::every], right[::every]
-    best, tilt = -1.0, 0.0
-    for angle in _TILTS.tolist():
-        turned = down - np.tan(np.radians(angle)) * right
-        counts = np.bincount((turned - turned.min()).astype(np.int64)).astype(np.float64)
-        smooth = counts[:-1] + counts[1:]
-        sharpness = float((smooth**2).sum())
-        if sharpness > best:
-            best, tilt = sharpness, angle
-    return tilt, best
+    thin = mask[::step, ::step]
+    if np.count_nonzero(thin) < 20:
+        return 0.0
+    sharpness = profile_sharpness(thin, np.tan(np.radians(_TILTS)), most=60_000)
+    return float(_TILTS[sharpness.argmax()])
 
 
 def _lines(mask: Mask, tilt: float) -> Mask:
     """Find straight, thin, long lines near an angle: runs of ink along a sheared row."""
     height, width = mask.shape
     shift = np.rint(np.tan(np.radians(tilt)) * np.arange(width)).astype(np.int64)
-    columns = np.arange(width)
-    rows = np.arange(height)[:, np.newaxis] + shift
-    inside = (rows >= 0) & (rows < height)
     level = np.zeros_like(mask)
-    level[:] = mask[np.clip(rows, 0, height - 1), columns] & inside
+    moves = list(_moves(shift, height))
+    for to, away in moves:
+        level[to] = mask[away]
     # Rough edges are bridged; along a perspective a line leaves its row after a while.
-    solid = ndimage.maximum_filter1d(level.view(np.uint8), 3, axis=0)
-    solid = ndimage.maximum_filter1d(solid, 5, axis=1)
+    solid = maximum_filter1d(level.view(np.uint8), 3, axis=0)
+    solid = maximum_filter1d(solid, 5, axis=1)
     run = max(25, width // 14)
-    straight = ndimage.maximum_filter1d(ndimage.minimum_filter1d(solid, run, axis=1), run, axis=1)
-    names, _ = ndimage.label(straight, structure=_EIGHT)
+    straight = maximum_filter1d(minimum_filter1d(solid, run, axis=1), run, axis=1)
+    components = label(straight.view(np.bool_))
     found = np.zeros_like(mask)
-    for number, place in enumerate(ndimage.find_objects(names), start=1):
-        span = place[1].stop - place[1].start
+    for number, (top, left, bottom, right) in enumerate(components.boxes.tolist(), start=1):
+        span = right - left
         if span >= _RULE_SPAN * width:
-            own = names[place] == number
+            place = (slice(top, bottom), slice(left, right))
+            own = components.labels[place] == number
             # The bar of a large 5 is straight, too, but thick.
             if (own & level[place]).sum() / span <= max(4, width // 150):
                 found[place] |= own
@@ -309,10 +305,20 @@ def _lines(mask: Mask, tilt: float) -> Mask:
         return found
     thin = level & found
     back = np.zeros_like(mask)
-    target = np.clip(rows, 0, height - 1)
-    chosen = thin & inside
-    back[target[chosen], np.broadcast_to(columns, chosen.shape)[chosen]] = True
+    for to, away in moves:
+        back[away] = thin[to]
     return back
+
+
+def _moves(shift: npt.NDArray[np.int64], height: int) -> Iterator[tuple[_Place, _Place]]:
+    """Give what lies where once each column is moved up, for columns that move alike together."""
+    ends = [*(np.flatnonzero(np.diff(shift)) + 1).tolist(), len(shift)]
+    for begin, end in zip([0, *ends], ends, strict=False):
+        up = int(shift[begin])
+        first, last = max(0, -up), min(height, height - up)
+        if first < last:
+            columns = slice(begin, end)
+            yield (slice(first, last), columns), (slice(first + up, last + up), columns)
 
 
 def _thickness(lines: Mask) -> int:
@@ -320,4 +326,4 @@ def _thickness(lines: Mask) -> int:
     per_column = lines.sum(axis=0)
     edges = (np.diff(lines.astype(np.int8), axis=0) == 1).sum(axis=0) + lines[0]
     some = edges > 0
-    return max(1, round(float(np.median(per_column[some] / edges[some])))) if some.any() else 1
+    return max(1, round(median(per_column[some] / edges[some]))) if some.any() else 1

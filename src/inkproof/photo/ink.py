@@ -12,9 +12,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
-__all__ = ["InkMap", "grey_levels", "page_ink", "shrunk", "single_ink"]
+from inkproof.photo.pixels import (
+    enlarge,
+    gaussian_filter,
+    grey_closing,
+    label,
+    luma,
+    uniform_filter,
+)
+
+__all__ = ["InkMap", "grey_levels", "median", "page_ink", "percentile", "shrunk", "single_ink"]
 
 Array = npt.NDArray[np.float32]
 
@@ -44,7 +52,7 @@ def grey_levels(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Make a picture grey: (height, width) as it is, or (height, width, 3) by luma."""
     if picture.ndim == 2:
         return picture
-    return np.asarray(Image.fromarray(picture).convert("L"))
+    return luma(picture)
 
 
 def shrunk(grey: npt.NDArray[np.uint8], longest: int) -> tuple[npt.NDArray[np.uint8], float]:
@@ -82,14 +90,46 @@ def page_ink(grey: npt.NDArray[np.uint8]) -> InkMap | None:
     -------
     the ink, or None where nothing stands out
     """
-    levels = ndimage.gaussian_filter(grey.astype(np.float32), 0.7)
+    levels = gaussian_filter(grey.astype(np.float32), 0.7)
     # Strokes are thin, so they stand out from the mean around them to one side; the edges of
     # shadows do so to both sides alike.
     side = max(9, max(grey.shape) // 8)
-    around = levels - ndimage.uniform_filter(levels, side)
-    around = np.clip(around, *np.percentile(around[::3, ::3], [0.02, 99.98]))
-    light = float((around.astype(np.float64) ** 3).sum()) > 0
+    around = uniform_filter(levels, side)
+    np.subtract(levels, around, out=around)
+    some = around[::3, ::3].ravel()
+    np.clip(around, percentile(some, 0.02), percentile(some, 99.98), out=around)
+    light = float(np.einsum("ij,ij,ij->", around, around, around, dtype=np.float64)) > 0
     return _ink(levels, light=light, window=0.2)
+
+
+def median(values: npt.NDArray[np.floating[Any]]) -> float:
+    """Give the median of floats (n,), n at least 1, rounded to their dtype.
+
+    NumPy's own imports its masked arrays, which takes as long as to read a digit.
+    """
+    middle = values.size // 2
+    if values.size % 2:
+        return float(np.partition(values, middle)[middle])
+    ordered = np.partition(values, middle)
+    return float(np.stack([ordered[:middle].max(), ordered[middle]]).mean())
+
+
+def percentile(values: npt.NDArray[np.floating[Any]], share: float) -> float:
+    """Give a percentile of floats (n,), n at least 1, with linear interpolation; see `median`.
+
+    Definition 7 of Hyndman and Fan, "Sample quantiles in statistical packages", The American
+    Statistician 50 (1996), as NumPy's.
+    """
+    place = (values.size - 1) * (share / 100)
+    index = int(place)
+    ordered = np.partition(values, index)
+    low = ordered[index]
+    high = ordered[index + 1 :].min() if index + 1 < values.size else low
+    rest = place - index
+    # From the nearer side, so that neither end is missed by a rounding.
+    if rest < 0.5:
+        return float(low + (high - low) * rest)
+    return float(high - (high - low) * (1 - rest))
 
 
 def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
@@ -98,34 +138,28 @@ def _ink(levels: Array, *, light: bool, window: float) -> InkMap | None:
     paper = _paper(turned, window)
     # Light falls on paper and ink alike, so that ink takes a share of the paper's light. A dark
     # board gives little light, and chalk adds to it.
-    span = np.maximum(255 - paper, 40) if light else np.maximum(paper, 40)
-    if light:
-        span = np.full_like(paper, 255.0)
-    ink = (paper - turned) / span
+    ink = paper - turned
+    ink /= 255 if light else np.maximum(paper, 40, out=paper)
     thin = ink[:: max(1, ink.shape[0] // 700), :: max(1, ink.shape[1] // 700)]
-    lower = thin[thin <= np.median(thin)]
-    noise = 1.4826 * float(np.median(np.median(thin) - lower)) * 1.48 if lower.size else 0.0
-    floor = float(np.median(thin))
+    floor = median(thin.ravel())
+    lower = floor - thin[thin <= floor]
+    noise = 1.4826 * median(lower) * 1.48
     least = max(_LEAST_CONTRAST, _SIGMAS * noise)
     ink -= min(floor, 0.05)
     strong = ink[ink > least]
     if strong.size < 6:
         return None
-    full = float(np.percentile(strong, 80))
-    full = float(np.percentile(strong[strong > 0.5 * full], 75))
+    full = percentile(strong, 80)
+    full = percentile(strong[strong > 0.5 * full], 75)
     threshold = max(0.8 * least, 0.38 * full)
-    mask = ink > threshold
     # Hysteresis: weak places count where they hang together with strong ones.
-    weak = ink > max(0.7 * least, 0.27 * full)
-    names, _ = ndimage.label(weak, structure=np.ones((3, 3)))
-    kept = np.zeros(int(names.max()) + 1, dtype=bool)
-    kept[np.unique(names[mask & (ink > 0.5 * full)])] = True
+    found = label(ink > max(0.7 * least, 0.27 * full))
+    kept = np.zeros(found.count + 1, dtype=bool)
+    kept[found.labels[ink > max(threshold, 0.5 * full)]] = True
     kept[0] = False
-    return InkMap(
-        ink=np.clip(ink / full, 0, 1.5).astype(np.float32),
-        mask=kept[names],
-        light_on_dark=light,
-    )
+    ink /= full
+    np.clip(ink, 0, 1.5, out=ink)
+    return InkMap(ink=ink, mask=found.select(kept), light_on_dark=light)
 
 
 def _paper(levels: Array, window: float) -> Array:
@@ -139,13 +173,9 @@ def _paper(levels: Array, window: float) -> Array:
     coarse = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BOX))
     side = max(3, round(window * max(coarse.shape)) | 1)
     # Closing: a dark stroke narrower than the window takes the level of the paper at its sides.
-    high = ndimage.grey_closing(
-        ndimage.gaussian_filter(coarse, 0.6, mode="nearest"), size=(side, side), mode="nearest"
-    )
-    high = ndimage.gaussian_filter(high, side / 8, mode="nearest")
-    if factor == 1:
-        return np.asarray(high, dtype=np.float32)
-    return np.asarray(Image.fromarray(high).resize((width, height), Image.Resampling.BILINEAR))
+    high = grey_closing(gaussian_filter(coarse, 0.6, mode="nearest"), side)
+    high = gaussian_filter(high, side / 8, mode="nearest")
+    return high if factor == 1 else enlarge(high, (height, width))
 
 
 def _lighter_than_border(levels: Array) -> bool:

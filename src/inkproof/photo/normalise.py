@@ -12,9 +12,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
-from inkproof.photo.ink import Array, grey_levels, shrunk, single_ink
+from inkproof.photo.ink import Array, grey_levels, percentile, shrunk, single_ink
+from inkproof.photo.pixels import (
+    distance_transform_edt,
+    grey_dilation,
+    label,
+    maximum_filter,
+    padded,
+    shear,
+)
 
 __all__ = ["full_ink", "normalise_digit", "pen_like_mnist", "place_ink", "stroke_width"]
 
@@ -92,9 +99,9 @@ def full_ink(ink: Array, mask: npt.NDArray[np.bool_]) -> Array:
         slice(max(columns[0] - 2, 0), columns[-1] + 3),
     )
     ink, mask = ink[around], mask[around]
-    near = ndimage.maximum_filter(mask.view(np.uint8), 3, mode="constant") > 0
+    near = maximum_filter(mask.view(np.uint8), 3) > 0
     own = np.where(near, ink, 0.0)
-    full = max(float(np.percentile(ink[mask], 60)), 1e-3)
+    full = max(percentile(ink[mask], 60), 1e-3)
     # Full ink from 0.85 of the typical strength on, none below 0.1: pens are not evenly dark.
     sharp = np.clip((own / full - 0.1) / 0.75, 0, 1) * 255
     return pen_like_mnist(sharp.astype(np.float32))
@@ -116,9 +123,7 @@ def pen_like_mnist(ink: Array) -> Array:
     if lack < 0.8:
         return ink
     reach = max(1, round(lack / 2))
-    down, right = np.ogrid[-reach : reach + 1, -reach : reach + 1]
-    disc = down**2 + right**2 <= (reach + 0.3) ** 2
-    return np.asarray(ndimage.grey_dilation(np.pad(ink, reach), footprint=disc), dtype=np.float32)
+    return grey_dilation(padded(ink, reach, reach), reach)
 
 
 def stroke_width(mask: npt.NDArray[np.bool_]) -> float:
@@ -126,7 +131,7 @@ def stroke_width(mask: npt.NDArray[np.bool_]) -> float:
 
     In a stripe w pixels wide the distances run evenly from 1 to about w / 2, with mean (w + 2) / 4.
     """
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))
+    distance = distance_transform_edt(padded(mask, 1, 1))
     inside = distance[distance > 0]
     return max(float(4 * inside.mean() - 2), 1.0) if inside.size else 0.0
 
@@ -174,14 +179,9 @@ def _upright(values: Array) -> Array:
     down, right = np.mgrid[0:height, 0:width].astype(np.float32)
     y, x = float((values * down).sum()) / mass, float((values * right).sum()) / mass
     spread = float((values * (down - y) ** 2).sum()) / mass
-    shear = float((values * (down - y) * (right - x)).sum()) / mass / max(spread, 1e-6)
-    margin = int(np.ceil(abs(shear) * height)) + 1
-    wide = np.pad(values, ((0, 0), (margin, margin)))
-    matrix = np.array([[1.0, 0.0], [shear, 1.0]])
-    offset = np.array([0.0, -shear * y])
-    return np.asarray(
-        ndimage.affine_transform(wide, matrix, offset=offset, order=1), dtype=np.float32
-    )
+    slope = float((values * (down - y) * (right - x)).sum()) / mass / max(spread, 1e-6)
+    margin = int(np.ceil(abs(slope) * height)) + 1
+    return shear(padded(values, 0, margin), slope, -slope * y)
 
 
 def _without_dirt(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -189,16 +189,16 @@ def _without_dirt(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
     What touches the picture's edge over a long way is the edge of the paper, not ink.
     """
-    names, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    if count <= 1:
+    found = label(mask)
+    if found.count <= 1:
         return mask
-    sizes = np.bincount(names.ravel(), minlength=count + 1).astype(np.float64)
-    sizes[0] = 0
+    names = found.labels
+    sizes = np.concatenate([[0.0], found.areas])
     border = np.concatenate([names[0], names[-1], names[:, 0], names[:, -1]])
-    touching = np.bincount(border, minlength=count + 1)
+    touching = np.bincount(border, minlength=found.count + 1)
     fat = touching > 0.25 * max(mask.shape)
     if (sizes * ~fat).max() > 0.02 * sizes.sum():
         sizes[fat] = 0
     keep = sizes >= _ODD * sizes.max()
     keep[0] = False
-    return np.asarray(keep[names])
+    return found.select(keep)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from inkproof.photo.find import Box, Piece, group, pieces_of, written
-from inkproof.photo.ink import Array, grey_levels, page_ink, shrunk
+from inkproof.photo.ink import Array, grey_levels, median, page_ink, shrunk
 from inkproof.photo.normalise import full_ink, normalise_digit, place_ink
+from inkproof.photo.pixels import padded
 
 if TYPE_CHECKING:
     from inkproof.photo.reader import Reader, Reading
@@ -224,8 +225,8 @@ def _seen(ink: Array, piece: Piece, upright: _Upright) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
     left, top, right, bottom = piece.box
-    cut = np.pad(ink[top:bottom, left:right], 1)
-    own = full_ink(cut, np.pad(piece.mask, 1))
+    cut = padded(ink[top:bottom, left:right], 1, 1)
+    own = full_ink(cut, padded(piece.mask, 1, 1))
     if upright.degrees:
         image = Image.fromarray(own)
         own = np.asarray(
@@ -237,7 +238,7 @@ def _seen(ink: Array, piece: Piece, upright: _Upright) -> npt.NDArray[np.uint8]:
 def _split(read: list[_Read], ink: Array, reader: Reader, upright: _Upright) -> list[_Read]:
     """Cut pieces that may be several digits, where the parts read better than the whole."""
     heights = np.array([piece.height for piece, _, _ in read], dtype=np.float64)
-    usual = float(np.median(heights))
+    usual = median(heights)
     result: list[_Read] = []
     waiting = [(one, _MOST_AT_ONCE - 1) for one in read]
     while waiting:
