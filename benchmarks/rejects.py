@@ -38,7 +38,7 @@ from inkproof.statistics import wilson_interval
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from handwriting.placing import place
+from handwriting.photos import placed
 
 LOOK_ALIKES = "OoQDIilJj|ZzYySsGbBgq"
 LETTERS = "".join(
@@ -233,7 +233,7 @@ def noise(rng: Rng, number: int) -> tuple[Picture, str]:
         return ((rng.random((28, 28)) < rng.uniform(0.03, 0.5)) * 255).astype(np.uint8), kind
     field = ndimage.uniform_filter(rng.random((60, 60)), int(rng.integers(2, 7)))
     field = (field - field.min()) / np.ptp(field)
-    return place((np.clip((field - rng.uniform(0.4, 0.7)) * 3, 0, 1) * 255).astype(np.uint8)), kind
+    return placed((np.clip((field - rng.uniform(0.4, 0.7)) * 3, 0, 1) * 255).astype(np.uint8)), kind
 
 
 def blank(rng: Rng, number: int) -> tuple[Picture, str]:
@@ -251,7 +251,7 @@ def photographed(ink: npt.NDArray[np.float64], rng: Rng) -> Picture:
     turned = ndimage.rotate(ink, rng.uniform(-10, 10), reshape=False, order=1)
     blurred = ndimage.gaussian_filter(turned, rng.uniform(0.3, 2.2))
     seen = blurred / blurred.max() + rng.normal(0, rng.uniform(0.01, 0.06), ink.shape)
-    return place((np.clip((seen - 0.25) / 0.55, 0, 1) * 255).astype(np.uint8))
+    return placed((np.clip((seen - 0.25) / 0.55, 0, 1) * 255).astype(np.uint8))
 
 
 def digits(group: str) -> Picture:

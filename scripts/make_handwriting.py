@@ -7,8 +7,9 @@ Eleven classes: the digits 0 to 9 and 10, "none".
 
 ``x_train``: MNIST's training images but 5,000, as they are; each of them once more as a photo
 shows it (another pen, slant, blur, noise, JPEG, gaps, a bit of a ruling line, a crop that is a
-little off); digits drawn by strokes of our own and with fonts that come with Matplotlib, so that
-no way of drawing belongs to the non-digits alone; and non-digits (handwriting/nothing.py).
+little off); digits drawn by strokes of our own, more of them 1s with an upstroke, and with fonts
+that come with Matplotlib, so that no way of drawing belongs to the non-digits alone; and non-digits
+(handwriting/nothing.py).
 
 ``x_test``: for validation and calibration. The 5,000 training images of MNIST that were kept back,
 as they are and as photos show them, and as many non-digits as x_train's kinds give, drawn anew.
@@ -38,6 +39,7 @@ from inkproof import load
 KEPT_BACK = 5000
 DRAWN_DIGITS = 10_000
 FONT_DIGITS = 4_000
+FLAGGED_ONES = 5_000
 NON_DIGITS = 45_000
 VALIDATION_NON_DIGITS = 5_000
 NONE = 10
@@ -83,6 +85,7 @@ def make(share: float, jobs: int | None) -> dict[str, npt.NDArray[np.generic]]:
             ("drawn digits", some(DRAWN_DIGITS), *none),
             ("font digits", some(FONT_DIGITS), *none),
             ("non-digits", some(NON_DIGITS), *all_train),
+            ("flagged ones", some(FLAGGED_ONES), *none),
         ],
         "test": [
             ("photos", len(kept[0]), *kept),
@@ -129,6 +132,7 @@ def _drawn(task: _Task) -> tuple[Images, Labels]:
         "drawn digits": lambda rng, row: drawn_digit(rng, row % 10),
         "font digits": lambda rng, row: font_digit(rng, row % 10),
         "non-digits": lambda rng, row: (non_digit(rng, images, labels), NONE),
+        "flagged ones": lambda rng, row: (photographed_path(shapes.flagged_one(rng), rng), 1),
     }
     done = [
         makers[name](np.random.Generator(np.random.Philox(key=key + row)), row)
@@ -148,8 +152,12 @@ def photo(image: Images, rng: np.random.Generator) -> Images:
 def drawn_digit(rng: np.random.Generator, digit: int) -> tuple[Images, int]:
     """Draw a digit by strokes, as a photo would show it."""
     forms = shapes.DIGITS[digit]
-    ink = pens.draw_path(forms[rng.integers(len(forms))], rng)
-    return photos.photographed(ink, rng), digit
+    return photographed_path(forms[rng.integers(len(forms))], rng), digit
+
+
+def photographed_path(path: str, rng: np.random.Generator) -> Images:
+    """Draw a path that is written as text, as a photo would show it."""
+    return photos.photographed(pens.draw_path(path, rng), rng)
 
 
 def font_digit(rng: np.random.Generator, digit: int) -> tuple[Images, int]:

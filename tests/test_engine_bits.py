@@ -149,6 +149,28 @@ def test_same_bits_over_ten_repeats(isa):
     assert {trained(WITH_NORMALIZATION, "adam", threads=2, **run) for _ in range(10)} == {one}
 
 
+@pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("layers", [WITH_NORMALIZATION, WITHOUT], ids=["normalized", "plain"])
+def test_same_bits_for_few_images_as_for_many(isa, layers):
+    rng = np.random.default_rng(6)
+    weights = [
+        rng.uniform(-0.3, 0.3, spec.shape).astype(np.float32)
+        for at in walk(layers, SHAPE)
+        for spec in at.own_weights
+    ]
+    images = rng.integers(0, 256, (70, int(np.prod(SHAPE))), dtype=np.uint8)
+    images[rng.random(images.shape) < 0.5] = 0
+    network = engine.Network(layers, SHAPE, threads=3, isa=isa)
+    network.set_weights([np.abs(w) if w.ndim == 1 else w for w in weights])  # no variance below 0
+    whole = network.predict(images, scale=1 / 255)
+    for threads in (1, 2, 3):
+        network = engine.Network(layers, SHAPE, threads=threads, isa=isa)
+        network.set_weights([np.abs(w) if w.ndim == 1 else w for w in weights])
+        for count in (1, 2, 3, 5, 6, 7, 11, 12, 13):
+            some = network.predict(np.ascontiguousarray(images[9 : 9 + count]), scale=1 / 255)
+            assert some.tobytes() == whole[9 : 9 + count].tobytes(), (threads, count)
+
+
 def test_another_loss_gives_other_bits():
     # Or else the comparisons above would compare nothing.
     run = {"isa": None, "threads": 1, "batch_size": 32}

@@ -18,7 +18,6 @@ from scipy import ndimage
 
 from handwriting import glyphs, pens, photos, shapes
 from handwriting.pens import CANVAS, Ink
-from handwriting.placing import place
 
 __all__ = ["KINDS", "draw"]
 
@@ -284,7 +283,7 @@ def _noise(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     ink = np.clip((field - rng.uniform(-0.5, 2.2)) * rng.uniform(60, 255), 0, 255)
     if rng.random() < 0.4:  # not placed: as a picture that is only texture
         return ink[:28, :28].astype(np.uint8)
-    return place(ink)
+    return photos.placed(ink)
 
 
 def _blank(rng: np.random.Generator) -> npt.NDArray[np.uint8]:

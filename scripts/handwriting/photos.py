@@ -10,9 +10,11 @@ from PIL import Image
 from scipy import ndimage
 
 from handwriting.pens import CANVAS, Ink
-from handwriting.placing import place
+from inkproof.photo.normalise import place_ink
 
-__all__ = ["affine", "enlarge", "photographed", "repenned"]
+__all__ = ["affine", "enlarge", "photographed", "placed", "repenned"]
+
+_FAINT = 0.15  # of the strongest ink
 
 
 def enlarge(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> Ink:
@@ -99,7 +101,12 @@ def photographed(ink: Ink, rng: np.random.Generator, *, harm: float = 1.0) -> np
     if happens(0.2):
         found = (found > rng.uniform(0.25, 0.6)).astype(np.float64)
     strength = 255 * (rng.uniform(0.45, 1.0) if happens(0.35) else 1.0)
-    return place(np.clip(found, 0, 1) * strength)
+    return placed(np.clip(found, 0, 1) * strength)
+
+
+def placed(ink: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Place an ink map, 0 to 255, as a photo's is: what is faint is paper."""
+    return place_ink(np.where(ink > _FAINT * ink.max(initial=0), ink, 0))
 
 
 def _gaps(ink: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.NDArray[np.floating]:

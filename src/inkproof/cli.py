@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from inkproof.bench import BenchResult
     from inkproof.model import Model
     from inkproof.results import ModelResult, StudyResult
     from inkproof.statistics import Estimate
@@ -512,6 +513,24 @@ def serve(
     typer.echo("inkproof: stopped", err=True)
 
 
+@app.command(name="bench", epilog="Example: inkproof bench --threads 1")
+def bench_command(
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="That share the work; as many as training takes.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="For each network.")] = 3.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what this machine's cores can do at best, and how near the engine comes to that."""
+    from inkproof.bench import bench
+
+    result = bench(threads=threads, seconds=seconds)
+    if as_json:
+        _print_json(result)
+    else:
+        _print_bench(result)
+
+
 @app.command(epilog="Example: inkproof report runs/notebook --format jekyll --out site")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
@@ -562,6 +581,57 @@ def _print_study(result: StudyResult) -> None:
         for finding in [*model.findings, *itertools.chain.from_iterable(further)]:
             if finding.status == "failed":
                 typer.echo(f"{finding.code} {finding.explanation}")
+
+
+def _print_bench(result: BenchResult) -> None:
+    from inkproof.bench import EPOCH_IMAGES
+
+    threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
+    typer.echo(f"{_safe(result.processor)}, engine variant {result.isa}, {threads}\n")
+    _print_table(
+        ["at best", "1 thread", threads],
+        [
+            [
+                "fused multiply-adds, GFLOP/s",
+                f"{result.multiply_add / 1e9:.0f}",
+                f"{result.multiply_add_all / 1e9:.0f}",
+            ],
+            *(
+                [f"{what} {_size(rate.size)} each, GB/s", f"{one / 1e9:.0f}", f"{all_ / 1e9:.0f}"]
+                for rate in result.memory
+                for what, one, all_ in (
+                    ("reading", rate.read, rate.read_all),
+                    ("updating", rate.update, rate.update_all),
+                )
+            ),
+        ],
+    )
+    for network in result.networks:
+        typer.echo(
+            f"\n{network.name}, batches of {network.batch_size}: {network.epoch_seconds:.2f} s an "
+            f"epoch of {EPOCH_IMAGES:,} images, {network.of_ceiling:.0%} of the multiply-adds"
+        )
+        _print_table(
+            ["layer", "of the time", "GFLOP/s", "of the best"],
+            [
+                [
+                    layer.name,
+                    f"{layer.of_time:.0%}",
+                    f"{layer.rate / 1e9:.0f}" if layer.rate else "",
+                    f"{layer.of_ceiling:.0%}" if layer.rate else "",
+                ]
+                for layer in network.layers
+            ]
+            + [["the rest", f"{1 - sum(layer.of_time for layer in network.layers):.0%}", "", ""]],
+        )
+    typer.echo(
+        "\nForward, backward and update count together, factors of zero too: on MNIST the first "
+        "dense layer\nleaves zeros out, and may come out above what the cores can do."
+    )
+
+
+def _size(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
 def _lowest(model: ModelResult) -> str:

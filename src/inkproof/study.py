@@ -26,7 +26,7 @@ import numpy.typing as npt
 from inkproof import outcome, published, run_folder
 from inkproof.data import Dataset, Split, load
 from inkproof.diagnosis import diagnose, diagnose_runs
-from inkproof.engine import default_isa, default_threads
+from inkproof.engine import default_isa, default_threads, processor_name
 from inkproof.engine.lowering import operations
 from inkproof.errors import (
     Cancelled,
@@ -720,17 +720,6 @@ def _environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": default_threads(),
     }
-
-
-def _processor() -> str:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"

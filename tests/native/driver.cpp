@@ -77,11 +77,12 @@ struct Rows {
         weights.shrink_to_fit();
     }
 
-    Data data(bool lists) const {
+    Data data(bool lists) const { return data(lists, count); }
+    Data data(bool lists, int first_rows) const {
         if (!bytes.empty())
-            return Data(bytes.data(), count, features, 1.0f / 255,
+            return Data(bytes.data(), first_rows, features, 1.0f / 255,
                         kind == Kind::bytes ? -0.5f : 0.0f, lists);
-        return Data(floats.data(), count, features, 1.5f, 0.0f, lists);
+        return Data(floats.data(), first_rows, features, 1.5f, 0.0f, lists);
     }
 
     // All rows, the last first, and some of them twice.
@@ -235,10 +236,8 @@ Augmenter augmenter_of(const Case& network) {
 }
 
 // Everything that one network comes to: weights, averages, gradients, probabilities, losses.
-std::vector<float> results(const Plan& plan, int threads, const std::string& what) {
-    Graph graph(plan.network.specs, plan.network.features, threads);
-    graph.optimizer().set(plan.recipe.options);
-    expect(graph.threads() == threads && graph.classes() == CLASSES, what, "not what was asked for");
+// Sets all parameters at random; what the draws give goes on.
+Draws draw_parameters(Graph& graph) {
     Draws draws(3);
     for (Parameter* p : graph.parameters()) {
         std::vector<float> values(p->count());
@@ -247,6 +246,14 @@ std::vector<float> results(const Plan& plan, int threads, const std::string& wha
             value = p->rows > 1 ? draws.between(-limit, limit) : draws.between(0.1f, 0.9f);
         p->put(p->values, values.data());
     }
+    return draws;
+}
+
+std::vector<float> results(const Plan& plan, int threads, const std::string& what) {
+    Graph graph(plan.network.specs, plan.network.features, threads);
+    graph.optimizer().set(plan.recipe.options);
+    expect(graph.threads() == threads && graph.classes() == CLASSES, what, "not what was asked for");
+    Draws draws = draw_parameters(graph);
     const Augmenter augmenter = augmenter_of(plan.network);
     const Data data = plan.rows.data(false);
     const std::vector<std::int64_t> order = plan.rows.order();
@@ -281,6 +288,16 @@ std::vector<float> results(const Plan& plan, int threads, const std::string& wha
         expect(std::isfinite(seen.loss), what, "the loss of inference is not finite");
         found.push_back(static_cast<float>(seen.loss));
         found.insert(found.end(), probabilities.begin(), probabilities.end());
+        for (const int few : {1, 3, VL}) {
+            if (few > count) continue;
+            const Data some = plan.rows.data(false, few);
+            std::vector<float> again(static_cast<std::size_t>(few) * CLASSES);
+            graph.infer(some, nullptr, again.data(), plan.recipe.options.average_momentum != 0,
+                        nullptr);
+            expect(std::memcmp(again.data(), probabilities.data(),
+                               again.size() * sizeof(float)) == 0,
+                   what, "a few rows give other bits than many");
+        }
     }
     options.mixing = nullptr;
     const Totals totals = graph.gradients(data, plan.rows.labels.data(), options);
@@ -477,6 +494,30 @@ void shared_tasks() {
     }
 }
 
+// A step of few rows that is large enough for the whole team.
+void few_large_rows() {
+    constexpr int features = 22 * 22 * 3;
+    const Rows rows(12, features, Kind::bytes);
+    const std::vector<OpSpec> specs = {convolution({22, 22, 3, 40, 5, 5, 1, 1}, true, RELU),
+                                       convolution({22, 22, 40, 70, 5, 5, 1, 1}, false, RELU),
+                                       {"global_average", {18 * 18, 70}, {}},
+                                       last()};
+    std::vector<float> all;
+    for (const int threads : {1, 2, 3}) {
+        Graph graph(specs, features, threads);
+        draw_parameters(graph);
+        for (const int count : {12, FEW_LANES, 2}) {
+            const Data data = rows.data(false, count);
+            std::vector<float> found(static_cast<std::size_t>(count) * CLASSES);
+            graph.infer(data, nullptr, found.data(), false, nullptr);
+            if (all.empty()) all = found;
+            expect(std::memcmp(found.data(), all.data(), found.size() * sizeof(float)) == 0,
+                   std::to_string(threads) + " threads, " + std::to_string(count) + " rows",
+                   "other bits than 12 rows by one thread");
+        }
+    }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -484,6 +525,7 @@ int main(int count, char** arguments) {
     std::setvbuf(stdout, nullptr, _IOLBF, 1024);
     shared_tasks();
     endings();
+    few_large_rows();
     graphs(is_quick);
     stacks(is_quick);
     std::printf("%d checks passed\n", checks);

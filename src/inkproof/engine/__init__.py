@@ -5,15 +5,26 @@ chosen when the first network is made. ``INKPROOF_ISA`` names another one (for t
 ``INKPROOF_THREADS`` the number of threads.
 """
 
-from inkproof.engine.network import Network, PassTotals, Prepared
-from inkproof.engine.processor import MAX_THREADS, default_isa, default_threads, variants
+from inkproof.engine.ceilings import memory_rate, multiply_add_rate
+from inkproof.engine.network import Network, OperationTime, PassTotals, Prepared
+from inkproof.engine.processor import (
+    MAX_THREADS,
+    default_isa,
+    default_threads,
+    processor_name,
+    variants,
+)
 
 __all__ = [
     "MAX_THREADS",
     "Network",
+    "OperationTime",
     "PassTotals",
     "Prepared",
     "default_isa",
     "default_threads",
+    "memory_rate",
+    "multiply_add_rate",
+    "processor_name",
     "variants",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from inkproof.randomness import Use, uniform
 if TYPE_CHECKING:
     from inkproof.layers import Shape
 
-__all__ = ["Network", "PassTotals", "Prepared"]
+__all__ = ["Network", "OperationTime", "PassTotals", "Prepared"]
 
 _MAX_WIDTH: Final = 1 << 20  # keeps every index inside the engine within 31 bits
 _SLOTS: Final = ("first", "second", "average")  # what an optimiser remembers of an array
@@ -58,6 +59,26 @@ class PassTotals:
         self.accuracy = correct / rows
         self.bad_step = None if bad_step < 0 else bad_step
         self.last_loss = None if last_loss < 0 else last_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationTime:
+    """How long one operation took in a pass of training.
+
+    Parameters
+    ----------
+    name : such as ``dense``
+    inputs, outputs : numbers that it takes and gives for one row
+    products : multiply-adds of the way forward for one row, factors of zero counted
+    forward, backward : seconds; an update counts with the product that it goes along with
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    products: int
+    forward: float
+    backward: float
 
 
 class Prepared:
@@ -354,6 +375,12 @@ class Network:
             options["mixing"] = _mixing(mixup, steps, seed=seed, epoch=epoch)
         totals = self._use_general().train(inputs.native(lists=False), labels, order, options, poll)
         return PassTotals(totals, len(order))
+
+    def times(self) -> list[OperationTime]:
+        """Say how long each operation took in the last pass of training; none before it."""
+        native = self._fused if self._newest == "fused" else self._general
+        names = ("name", "inputs", "outputs", "products", "forward", "backward")
+        return [OperationTime(**dict(zip(names, row, strict=True))) for row in native.times()]
 
     def gradients(
         self,

@@ -5,12 +5,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import platform
 import sys
+from pathlib import Path
 from typing import Final
 
 from inkproof.errors import ConfigurationError, UnknownNameError, UnsupportedError
 
-__all__ = ["MAX_THREADS", "checked_isa", "default_isa", "default_threads", "variants"]
+__all__ = [
+    "MAX_THREADS",
+    "checked_isa",
+    "default_isa",
+    "default_threads",
+    "processor_name",
+    "variants",
+]
 
 MAX_THREADS: Final = 256
 _LEVELS: Final = ("v4", "v3", "portable")  # the fastest first
@@ -55,6 +64,18 @@ def default_threads() -> int:
     if sys.platform == "linux":
         return min(len(os.sched_getaffinity(0)), MAX_THREADS)
     return min(os.cpu_count() or 1, MAX_THREADS)
+
+
+def processor_name() -> str:
+    """Name this machine's processor, as its operating system does."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
 
 
 def checked_isa(name: str | None, where: str) -> str:

@@ -133,6 +133,8 @@ public:
     void reserve(int, int members, bool training) override {
         if (static_cast<int>(scratch_.size()) < members)
             for (int i = 0; i < members; ++i) scratch_.emplace_back(*this);
+        few_in_.reserve(in_);
+        few_out_.reserve(out_);
         if (!training || shares_.size() > 0) return;
         shares_ = Buffer<float>(static_cast<std::size_t>(parts_ * panels_) * share_size());
         const auto kernel_rows = static_cast<std::size_t>(w_.kernel_height * w_.kernel_width *
@@ -142,6 +144,7 @@ public:
     }
 
     void forward(const Step& step, const Worker& worker) override {
+        if (has_few_lanes(step)) return forward_few(step, worker);
         worker.each(step.blocks * w_.out_height, [&](int task) {
             const int block = task / w_.out_height, oy = task % w_.out_height;
             const int vectors = step.vectors(block);
@@ -196,6 +199,11 @@ public:
         return {&kernel_};
     }
 
+    const char* name() const override { return "convolution"; }
+    std::int64_t products() const override {
+        return std::int64_t{out_.features} * w_.channels * w_.kernel_height * w_.kernel_width;
+    }
+
 private:
     struct Scratch {  // of one thread
         explicit Scratch(const ConvolutionOp& op)
@@ -225,6 +233,58 @@ private:
                              (xs.end - xs.begin) * w_.channels};
         }
         return count;
+    }
+
+    // A task is one lane's row of outputs. Positions that see the whole width of the window see
+    // runs of the same lengths, and go together.
+    void forward_few(const Step& step, const Worker& worker) {
+        few_in_.take(in_, worker);
+        worker.each(step.lanes * w_.out_height, [&](int task) {
+            const int lane = task / w_.out_height, oy = task % w_.out_height;
+            Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
+            const auto is_whole = [&](int ox) {
+                const Range xs = w_.columns(ox);
+                return xs.end - xs.begin == w_.kernel_width;
+            };
+            for (int ox = 0; ox < w_.out_width;) {
+                int together = 1;
+                while (is_whole(ox) && together < UPDATE_INPUTS && ox + together < w_.out_width &&
+                       is_whole(ox + together))
+                    ++together;
+                const int runs = list_runs(oy, ox, scratch.runs.data());
+                with_constant<UPDATE_INPUTS>(together, [&](auto count) {
+                    few_positions<decltype(count)::value>(
+                        scratch.runs.data(), runs, few_in_.lane(lane),
+                        few_out_.lane(lane) + (oy * w_.out_width + ox) * filters_);
+                });
+                ox += together;
+            }
+        });
+        few_out_.give(out_, worker);
+    }
+
+    template <int K>
+    void few_positions(const Run* runs, int run_count, const float* x, float* y) const {
+        const auto apart = static_cast<std::size_t>(w_.stride_x * w_.channels);
+        for (int p = 0; p < panels_; ++p) {
+            V sum[K][VP];
+            for (int i = 0; i < K; ++i)
+                for (int j = 0; j < VP; ++j)
+                    sum[i][j] = load(bias_.values.get() + p * PANEL + j * VL);
+            const float* w = kernel_.values.get() + p * kernel_.panel_stride;
+            for (int r = 0; r < run_count; ++r)
+                add_rows<K, 1>(sum, w + runs[r].row, 0, runs[r].count,
+                               x + runs[r].feature / BLOCK, apart);
+            // What belongs to no filter must not fall on the next position, which another thread
+            // may have written.
+            const int units = std::min(PANEL, filters_ - p * PANEL);
+            for (int i = 0; i < K; ++i) {
+                alignas(64) float values[PANEL];
+                for (int j = 0; j < VP; ++j)
+                    store(values + j * VL, is_relu_ ? relu(sum[i][j]) : sum[i][j]);
+                std::copy(values, values + units, y + i * filters_ + p * PANEL);
+            }
+        }
     }
 
     // The same as [row][lane], zero outside the image.
@@ -383,6 +443,7 @@ private:
     mutable Parameter kernel_, bias_;
     Buffer<float> turned_;
     Buffer<float> shares_;  // [part][panel][row, and one for the bias][16]
+    FewLanes few_in_, few_out_;
     std::vector<Scratch> scratch_;
 };
 

@@ -26,6 +26,8 @@ public:
     }
 
     void reserve(int blocks, int members, bool training) override {
+        few_in_.reserve(in_);
+        few_out_.reserve(out_);
         const std::size_t wanted = static_cast<std::size_t>(blocks) * BLOCK * lane_stride_;
         if (!training || transposed_.size() >= wanted) return;
         transposed_ = Buffer<float>(wanted);
@@ -35,6 +37,7 @@ public:
 
     // Few units are split by lanes as well.
     void forward(const Step& step, const Worker& worker) override {
+        if (has_few_lanes(step)) return forward_few(step, worker);
         const int parts = panels_ >= 8 ? 1 : VB / TILE_VECTORS;
         const int lanes_a_part = VB / parts;
         worker.each(panels_ * step.blocks * parts, [&](int task) {
@@ -110,7 +113,33 @@ public:
         return {&kernel_};
     }
 
+    const char* name() const override { return "dense"; }
+    std::int64_t products() const override {
+        return std::int64_t{in_.features} * out_.features;
+    }
+
 private:
+    void forward_few(const Step& step, const Worker& worker) {
+        few_in_.take(in_, worker);
+        worker.each((panels_ + FEW_PANELS - 1) / FEW_PANELS, [&](int task) {
+            const int first = task * FEW_PANELS;
+            with_constant<FEW_PANELS>(std::min(FEW_PANELS, panels_ - first), [&](auto count) {
+                constexpr int P = decltype(count)::value;
+                for (int lane = 0; lane < step.lanes; ++lane) {
+                    V sum[1][P * VP];
+                    for (int j = 0; j < P * VP; ++j)
+                        sum[0][j] = load(bias_.values.get() + first * PANEL + j * VL);
+                    add_rows<1, P>(sum, kernel_.values.get() + first * kernel_.panel_stride,
+                                   kernel_.panel_stride, in_.features, few_in_.lane(lane), 0);
+                    float* y = few_out_.lane(lane) + first * PANEL;
+                    for (int j = 0; j < P * VP; ++j)
+                        store(y + j * VL, is_relu_ ? relu(sum[0][j]) : sum[0][j]);
+                }
+            });
+        });
+        few_out_.give(out_, worker);
+    }
+
     float* lane(int block) const {
         return transposed_.get() + static_cast<std::size_t>(block) * BLOCK * lane_stride_;
     }
@@ -121,6 +150,7 @@ private:
     Parameter kernel_, bias_;
     Buffer<std::uint32_t> rows_;     // where each input's row of a panel begins
     Buffer<UnitAt> units_;
+    FewLanes few_in_, few_out_;
     Buffer<float> transposed_;       // the errors, [block][lane][unit]
     std::vector<Buffer<float>> scratch_;  // of each thread
 };

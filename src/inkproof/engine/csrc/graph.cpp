@@ -13,6 +13,8 @@ constexpr int CHUNK = 512;  // rows that go through together at most, where laye
 constexpr std::size_t CHUNK_BYTES = std::size_t{16} << 20;  // of values and errors: they stay in
                                                             // the last-level cache
 constexpr int INFERENCE_LANES = 256;
+constexpr std::int64_t ALONE_PRODUCTS = std::int64_t{1} << 26;  // a few milliseconds: waking
+                                                                // others up would not pay
 
 }  // namespace
 
@@ -26,6 +28,7 @@ Graph::Graph(const std::vector<OpSpec>& specs, int features, int threads)
     std::vector<Parameter*> kernels;
     for (const auto& op : ops_) {
         input_errors_.push_back(learns);
+        products_ += op->products();
         for (Parameter* p : op->parameters()) {
             parameters_.push_back(p);
             learns = learns || p->trainable;
@@ -266,9 +269,18 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
     Totals totals;
     bool stop = false;
     Pulse pulse(poll);
+    times_.clear();
+    for (const auto& op : ops_)
+        times_.push_back({op->name(), op->in().features, op->out().features, op->products()});
 
     team_.run([&](int member) {
         const Worker worker(team_, member);
+        Stopwatch watch;
+        double others = 0;  // what belongs to no operation
+        const auto lap = [&](double& seconds) {
+            if (member == 0) watch.lap(seconds);
+        };
+        watch.start();
         for (std::int64_t first = 0; first < count && !stop;) {
             const std::int64_t batch_first = first / batch_size * batch_size;
             const std::int64_t batch_end = std::min(count, batch_first + batch_size);
@@ -291,7 +303,11 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
             gather(data, order, first, step, options.augmenter, worker);
             const float mixing = options.mixing ? options.mixing[number] : 1.0f;
             if (mixing < 1) mix(step, mixing, worker);
-            for (auto& op : ops_) op->forward(step, worker);
+            lap(others);
+            for (std::size_t i = 0; i < ops_.size(); ++i) {
+                ops_[i]->forward(step, worker);
+                lap(times_[i].forward);
+            }
             errors(step,
                    {labels, order, first, batch_first, batch_end - batch_first,
                     options.label_smoothing, mixing, options.row_weights},
@@ -301,8 +317,11 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
                 if (pulse.stops(first)) stop = totals.stopped = true;
                 totals.steps += next == batch_end;
             }
-            for (std::size_t i = ops_.size(); i-- > 0;)
+            lap(others);
+            for (std::size_t i = ops_.size(); i-- > 0;) {
                 ops_[i]->backward(step, worker, input_errors_[i]);
+                lap(times_[i].backward);
+            }
             if (descends && !by_pieces && next == batch_end)
                 optimizer_.descend(parameters_, worker);
             worker.barrier();  // so that all see the same stop
@@ -362,8 +381,10 @@ Totals Graph::infer(const Data& data, const std::int64_t* labels, float* probabi
     Totals totals;
     bool stop = false;
     Pulse pulse(poll);
-    team_.run([&](int member) {
-        const Worker worker(team_, member);
+    const bool is_little = count <= VL && count * products_ <= ALONE_PRODUCTS;
+    Team& team = is_little ? alone_ : team_;
+    team.run([&](int member) {
+        const Worker worker(team, member);
         for (std::int64_t first = 0; first < count && !stop; first += chunk) {
             Step step;
             step.lanes = static_cast<int>(std::min(chunk, count - first));

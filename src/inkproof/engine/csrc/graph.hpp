@@ -62,6 +62,9 @@ public:
     // The gradients of the mean loss over all rows as one batch; kept in the parameters.
     Totals gradients(const Data& data, const std::int64_t* labels, const PassOptions& options);
 
+    // How long each operation took in the last pass of training; of the first thread.
+    std::vector<OpTime> times() const { return times_; }
+
     // Probabilities [row][class] and, where there are labels, the sum of the losses; either may be
     // null. averaged: with the averages of the parameters in their place.
     Totals infer(const Data& data, const std::int64_t* labels, float* probabilities, bool averaged,
@@ -92,6 +95,8 @@ private:
     void exchange_averages();
 
     mutable Team team_;
+    Team alone_{1};
+    std::int64_t products_ = 0;  // multiply-adds of the way forward for one row
     std::vector<std::unique_ptr<Tensor>> tensors_;
     std::vector<std::unique_ptr<Op>> ops_;
     std::vector<bool> input_errors_;  // of each operation: whether anything before it learns
@@ -107,6 +112,7 @@ private:
     Buffer<float> losses_;
     Buffer<std::int32_t> hits_;
     Buffer<float> powers_;        // [block][class][lane]
+    std::vector<OpTime> times_;
 };
 
 }  // namespace inkproof

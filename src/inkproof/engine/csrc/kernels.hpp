@@ -23,6 +23,8 @@ namespace inkproof {
 //   TILE, TILE_VECTORS      registers of a tile: its units (or inputs) by its vectors of lanes
 //   TILE_ALONE              units of a tile with one vector of lanes, as a single image has
 //   UPDATE_INPUTS           inputs of a tile of the weight gradient
+//   FEW_LANES               no more lanes than these go through with units as the vector,
+//   FEW_PANELS              one lane of a dense layer so many panels at a time
 //   SPARSE_PANELS           panels that a sparse forward product works on together
 //   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache
 //   SPARSE_UPDATE_PANELS    panels that a sparse weight gradient works on together
@@ -41,6 +43,7 @@ constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3;
 constexpr int SPARSE_PANELS = 2, SPARSE_INPUTS = 288, SPARSE_UPDATE_PANELS = 2;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 #endif
+constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
 constexpr int UPDATE_PANELS = 1;     // of a tile of the weight gradient
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
 
@@ -277,6 +280,28 @@ static inline void sparse_update(float* w, std::size_t panel_stride, const std::
             float* at = w + p * panel_stride + j * VL;
             store(at, load(at) + sum[p * VP + j] * scale);
         }
+}
+
+// --- The same sum for so few lanes that units are the vector -------------------------------------
+
+// sum[i][unit] += sum over k of x[i * x_stride + k] w[k][unit], for K rows of x and P panels.
+template <int K, int P>
+__attribute__((always_inline)) static inline void add_rows(V (&sum)[K][P * VP], const float* w,
+                                                           std::size_t panel_stride, int count,
+                                                           const float* x, std::size_t x_stride) {
+    for (int k = 0; k < count; ++k, w += PANEL) {
+        V ws[P * VP];
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p)
+#pragma GCC unroll 16
+            for (int j = 0; j < VP; ++j) ws[p * VP + j] = load(w + p * panel_stride + j * VL);
+#pragma GCC unroll 16
+        for (int i = 0; i < K; ++i) {
+            const V xs = splat(x[static_cast<std::size_t>(i) * x_stride + k]);
+#pragma GCC unroll 16
+            for (int j = 0; j < P * VP; ++j) sum[i][j] += ws[j] * xs;
+        }
+    }
 }
 
 // --- Layout changes ------------------------------------------------------------------------------

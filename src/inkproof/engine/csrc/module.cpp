@@ -9,6 +9,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "augment_module.hpp"
+#include "ceilings.hpp"
 #include "graph.hpp"
 #include "network.hpp"
 
@@ -142,6 +143,14 @@ PassOptions pass_of(const nb::dict& given) {
     return options;
 }
 
+nb::list as_list(const std::vector<OpTime>& times) {
+    nb::list result;
+    for (const OpTime& t : times)
+        result.append(nb::make_tuple(t.name, t.inputs, t.outputs, t.products, t.forward,
+                                     t.backward));
+    return result;
+}
+
 nb::tuple as_tuple(const Totals& totals) {
     return nb::make_tuple(totals.loss, totals.correct, totals.steps, totals.bad_step,
                           totals.last_loss);
@@ -207,6 +216,7 @@ void bind_graph(nb::module_& m) {
              },
              nb::arg("data"), nb::arg("labels"), nb::arg("order"), nb::arg("options"),
              nb::arg("poll").none())
+        .def("times", [](const Graph& self) { return as_list(self.times()); })
         .def("gradients",
              [](Graph& self, const Data& data, Array1<std::int64_t> labels, const nb::dict& given) {
                  const PassOptions options = pass_of(given);
@@ -246,6 +256,11 @@ void bind_graph(nb::module_& m) {
 NB_MODULE(INKPROOF_MODULE, m) {
     bind_augment(m);
     bind_graph(m);
+
+    m.def("multiply_add_rate", &multiply_add_rate, nb::arg("seconds"),
+          nb::call_guard<nb::gil_scoped_release>());
+    m.def("memory_rate", &memory_rate, nb::arg("bytes"), nb::arg("seconds"), nb::arg("writes"),
+          nb::call_guard<nb::gil_scoped_release>());
 
     nb::class_<Data>(m, "Data")
         .def("__init__",
@@ -291,6 +306,7 @@ NB_MODULE(INKPROOF_MODULE, m) {
              },
              nb::arg("data"), nb::arg("labels"), nb::arg("order"), nb::arg("batch_size"),
              nb::arg("learning_rate"), nb::arg("poll").none())
+        .def("times", [](const Network& self) { return as_list(self.times()); })
         .def("gradients",
              [](Network& self, const Data& data, Array1<std::int64_t> labels) {
                  {

@@ -540,8 +540,17 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
     Totals totals;
     bool stop = false;
     Pulse pulse(poll);
+    times_.clear();
+    for (const Layer& layer : layers_)
+        times_.push_back({"dense", layer.spec.inputs, layer.spec.units,
+                          std::int64_t{layer.spec.inputs} * layer.spec.units});
 
     team_.run([&](int member) {
+        Stopwatch watch;
+        double others = 0;  // what belongs to no layer
+        const auto lap = [&](double& seconds) {
+            if (member == 0) watch.lap(seconds);
+        };
         Scratch& scratch = scratch_[static_cast<std::size_t>(member)];
         const Range parts = share(input_parts_, 1, member, threads());
         const auto batch_end = [&](std::int64_t first) {
@@ -562,6 +571,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
         };
         if (count > 0) fetch(batches_[0], 0);
         team_.barrier();
+        watch.start();
         const Batch* before = nullptr;  // its wide layers are still to be updated
         int turn = 0;
         for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
@@ -587,6 +597,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                     forward(i, batch, sparse, member, panels, vectors, scratch);
                 }
                 if (i < last || layer.wide || last_in_shares_) team_.barrier();
+                lap(times_[static_cast<std::size_t>(i)].forward);
             }
             softmax_errors(batch, labels, order, first, 1.0f / static_cast<float>(in_batch),
                            vectors);
@@ -597,11 +608,13 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 if (pulse.stops(first)) stop = totals.stopped = true;
                 totals.steps += next == batch_end(first);
             }
+            lap(others);
             for (int i = last; i >= 1; --i) {
                 backward_shares(i, batch, member, scratch);
                 team_.barrier();
                 backward_sum(i, batch, member);
                 team_.barrier();
+                lap(times_[static_cast<std::size_t>(i)].backward);
             }
             if (last == 0) team_.barrier();  // so that all see the same stop
             for (int i = 0; i <= last; ++i) {
@@ -612,6 +625,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                            layer.bias_sums.get(), 1.0f);
                 else if (!layer.wide)
                     descend(i, batch, my_panels(layer, member));
+                lap(times_[static_cast<std::size_t>(i)].backward);
             }
             if (fused) {
                 before = &batch;
@@ -622,6 +636,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                     apply_sums(member, -learning_rate);
                 team_.barrier();
             }
+            lap(others);
             first = next;
         }
         for (int i = 0; before && i <= last; ++i) {
@@ -682,7 +697,8 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
     Buffer<std::int32_t> hits(rows);
     std::atomic<std::int64_t> next{0};
     std::atomic<bool> stop{false};
-    team_.run([&](int member) {
+    Team& team = count <= lanes ? alone_ : team_;  // one block of rows is one thread's work
+    team.run([&](int member) {
         Batch& batch = inference_[static_cast<std::size_t>(member)];
         Pulse pulse(poll);
         for (;;) {

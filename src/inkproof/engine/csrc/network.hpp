@@ -10,6 +10,7 @@
 
 #include "data.hpp"
 #include "kernels.hpp"
+#include "laps.hpp"
 #include "team.hpp"
 
 namespace inkproof {
@@ -120,6 +121,9 @@ public:
     // The gradients of the mean loss over all rows; kept for get_gradients.
     Totals gradients(const Data& data, const std::int64_t* labels);
 
+    // How long each layer took in the last pass of training; of the first thread.
+    std::vector<OpTime> times() const { return times_; }
+
     // Probabilities [row][class] and, where there are labels, each row's loss; either may be null.
     Totals infer(const Data& data, const std::int64_t* labels, float* probabilities,
                  const std::function<bool(std::int64_t)>& poll);
@@ -163,6 +167,7 @@ private:
 
     std::vector<Layer> layers_;
     mutable Team team_;
+    Team alone_{1};
     int input_parts_;
     Buffer<std::uint32_t> all_inputs_;  // the first layer's, as its Rows would list them
     std::vector<Scratch> scratch_;
@@ -176,6 +181,7 @@ private:
     Buffer<float> other_share_;               // of the errors: that of the second half of the units
     Buffer<float> losses_;
     Buffer<std::int32_t> hits_;
+    std::vector<OpTime> times_;
 };
 
 }  // namespace inkproof

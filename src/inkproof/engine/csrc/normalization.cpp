@@ -86,6 +86,8 @@ public:
         return all;
     }
 
+    const char* name() const override { return "batch normalization"; }
+
 private:
     template <typename F>
     void each_channel(const Worker& worker, F&& f) const {

@@ -104,6 +104,8 @@ public:
     }
 
     bool reads_output() const override { return true; }
+
+    const char* name() const override { return "activation"; }
 };
 
 // --- Residual blocks -----------------------------------------------------------------------------
@@ -128,6 +130,8 @@ public:
         });
     }
 
+    const char* name() const override { return "join"; }
+
 private:
     Tensor& forked_;
 };
@@ -146,6 +150,8 @@ public:
                 store(d + v, load(d + v) + load(joined_.error(block, k) + v));
         });
     }
+
+    const char* name() const override { return "fork"; }
 
 private:
     const Tensor& joined_;
@@ -191,6 +197,8 @@ public:
             keep(kept, e, d);
         });
     }
+
+    const char* name() const override { return "dropout"; }
 
 private:
     void keep(std::uint32_t kept, const float* from, float* to) const {
@@ -273,6 +281,8 @@ public:
     // A maximum is told by its value.
     bool reads_output() const override { return is_max_; }
 
+    const char* name() const override { return is_max_ ? "max pool" : "average pool"; }
+
 private:
     static constexpr int CHANNELS_A_TASK = 8;
 
@@ -348,6 +358,8 @@ public:
                 store(in_.error(block, k) + v, load(out_.error(block, k % channels_) + v) * share);
         });
     }
+
+    const char* name() const override { return "global average"; }
 
 private:
     const int positions_, channels_;

@@ -99,6 +99,9 @@ public:
     virtual std::vector<Parameter*> parameters() { return {}; }
     // Whether the backward pass reads the output's values, which must then stay as they are.
     virtual bool reads_output() const { return false; }
+    // For reports of where the time goes: a name, and the multiply-adds of one row's way forward.
+    virtual const char* name() const = 0;
+    virtual std::int64_t products() const { return 0; }
 
     Tensor& in() const { return in_; }
     Tensor& out() const { return out_; }
@@ -159,6 +162,47 @@ void each_row(const Step& step, const Worker& worker, int features, F&& f) {
         for (int k = first; k < end; ++k) f(block, k);
     });
 }
+
+// Whether a step has so few lanes that units are to be the vector.
+static inline bool has_few_lanes(const Step& step) {
+    return !step.training && step.lanes <= FEW_LANES;
+}
+
+// A tensor's values of a few lanes, [lane][feature], and back.
+class FewLanes {
+public:
+    void reserve(const Tensor& tensor) {
+        stride_ = static_cast<std::size_t>(round_up(tensor.features, PANEL));
+        if (values_.size() == 0) values_ = Buffer<float>(stride_ * VL);
+    }
+    void take(const Tensor& tensor, const Worker& worker) const {
+        in_parts(worker, [&](int first, int count) {
+            to_lanes(tensor.value(0, first), lane(0) + first, stride_, count, 1);
+        });
+    }
+    void give(const Tensor& tensor, const Worker& worker) const {
+        in_parts(worker, [&](int first, int count) {
+            to_features(lane(0) + first, stride_, tensor.value(0, first), count, 1);
+        });
+    }
+    float* lane(int lane) const {
+        return values_.get() + static_cast<std::size_t>(lane) * stride_;
+    }
+    std::size_t stride() const { return stride_; }
+
+private:
+    template <typename F>
+    void in_parts(const Worker& worker, F&& f) const {
+        constexpr int part = 64 * PANEL;
+        const int rows = static_cast<int>(stride_);
+        worker.each((rows + part - 1) / part, [&](int task) {
+            f(task * part, std::min(part, rows - task * part));
+        });
+    }
+
+    std::size_t stride_ = 0;
+    Buffer<float> values_;
+};
 
 // 1 for the lanes of a vector that stand for a row, 0 for the others.
 static inline V lane_mask(const Step& step, int block, int vector) {

@@ -1,0 +1,15 @@
+// What this machine's cores can do at best, one thread: the rates that the engine is held against.
+#pragma once
+
+#include <cstddef>
+
+namespace inkproof {
+
+// Floating-point operations a second of fused multiply-adds on registers alone; two each.
+double multiply_add_rate(double seconds);
+
+// Bytes a second over a block of so many bytes, a multiple of 1024, again and again: read, or read
+// and written back, where both count.
+double memory_rate(std::size_t bytes, double seconds, bool writes);
+
+}  // namespace inkproof
