@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "__init__": None,  # everything, lazily
     "__main__": {"entry"},
     "augmentation": {"engine"},
+    "bench": {"data", "engine", "layers", "model", "optimizers"},
     "checkpoint": {"data", "model", "model_file", "schedules", "stopping", "training_config"},
     "cli": None,
     "comparison": {"evaluation", "statistics"},
