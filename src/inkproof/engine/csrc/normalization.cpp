@@ -1,4 +1,5 @@
 // Batch normalisation (Ioffe and Szegedy 2015), over the batch and all positions of an image.
+#include <algorithm>
 #include <cmath>
 
 #include "ops.hpp"
@@ -19,51 +20,68 @@ public:
           batch_mean_(gamma_.values.size()), batch_factor_(gamma_.values.size()) {}
 
     void forward(const Step& step, const Worker& worker) override {
-        each_channel(worker, [&](int c) {
-            if (step.training) observe(step, c);
-            else set_factor(c, mean_.values[c], variance_.values[c]);
-            const V mean = splat(batch_mean_[c]), beta = splat(beta_.values[c]);
-            const V factor = splat(batch_factor_[c] * gamma_.values[c]);
-            each_vector(step, c, [&](int block, int k, int v) {
-                store(out_.value(block, k) + v * VL,
-                      (load(in_.value(block, k) + v * VL) - mean) * factor + beta);
+        each_group(worker, [&](const Group& group) {
+            if (step.training) observe(step, group);
+            V mean[CHANNELS_A_TASK], factor[CHANNELS_A_TASK], beta[CHANNELS_A_TASK];
+            for (int i = 0; i < group.count; ++i) {
+                const int c = group.first + i;
+                if (!step.training) set_factor(c, mean_.values[c], variance_.values[c]);
+                mean[i] = splat(batch_mean_[c]), beta[i] = splat(beta_.values[c]);
+                factor[i] = splat(batch_factor_[c] * gamma_.values[c]);
+            }
+            each_row_of(step, group, [&](int block, int k, int i) {
+                const float* x = in_.value(block, k);
+                float* y = out_.value(block, k);
+                for (int v = 0; v < step.vectors(block) * VL; v += VL)
+                    store(y + v, (load(x + v) - mean[i]) * factor[i] + beta[i]);
             });
         });
     }
 
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
-        each_channel(worker, [&](int c) {
-            const V mean = splat(batch_mean_[c]), factor = splat(batch_factor_[c]);
-            double errors = 0, products = 0;  // of e, and of e times the normalised input
-            each_row_of(step, c, [&](int block, int k) {
+        each_group(worker, [&](const Group& group) {
+            V mean[CHANNELS_A_TASK], factor[CHANNELS_A_TASK];
+            for (int i = 0; i < group.count; ++i) {
+                mean[i] = splat(batch_mean_[group.first + i]);
+                factor[i] = splat(batch_factor_[group.first + i]);
+            }
+            // Of e, and of e times the normalised input.
+            double errors[CHANNELS_A_TASK] = {}, products[CHANNELS_A_TASK] = {};
+            each_row_of(step, group, [&](int block, int k, int i) {
                 V e_sum{}, product_sum{};
                 for (int v = 0; v < step.vectors(block); ++v) {
                     const V e = load(out_.error(block, k) + v * VL);
-                    const V x = (load(in_.value(block, k) + v * VL) - mean) * factor;
+                    const V x = (load(in_.value(block, k) + v * VL) - mean[i]) * factor[i];
                     e_sum += e;
                     product_sum += e * x;
                 }
-                errors += static_cast<double>(sum_of(e_sum));
-                products += static_cast<double>(sum_of(product_sum));
+                errors[i] += static_cast<double>(sum_of(e_sum));
+                products[i] += static_cast<double>(sum_of(product_sum));
             });
-            const auto collect = [&](Parameter& parameter, double value) {
-                float& to = parameter.gradients[c];
-                to = step.adds_gradients ? to + static_cast<float>(value)
-                                         : static_cast<float>(value);
-            };
-            if (scale_) collect(gamma_, products);
-            if (center_) collect(beta_, errors);
-            if (!input_errors) return;
+            V e_mean[CHANNELS_A_TASK], product_mean[CHANNELS_A_TASK], outer[CHANNELS_A_TASK];
             const double count = static_cast<double>(step.lanes) * positions_;
-            const V e_mean = splat(static_cast<float>(errors / count));
-            const V product_mean = splat(static_cast<float>(products / count));
-            const V outer = factor * gamma_.values[c];
-            each_vector(step, c, [&](int block, int k, int v) {
-                const V e = load(out_.error(block, k) + v * VL);
-                const V x = (load(in_.value(block, k) + v * VL) - mean) * factor;
-                V d = outer * (e - e_mean - x * product_mean);
-                if ((v + 1) * VL > step.block_lanes(block)) d *= lane_mask(step, block, v);
-                store(in_.error(block, k) + v * VL, d);
+            for (int i = 0; i < group.count; ++i) {
+                const int c = group.first + i;
+                const auto collect = [&](Parameter& parameter, double value) {
+                    float& to = parameter.gradients[c];
+                    to = step.adds_gradients ? to + static_cast<float>(value)
+                                             : static_cast<float>(value);
+                };
+                if (scale_) collect(gamma_, products[i]);
+                if (center_) collect(beta_, errors[i]);
+                e_mean[i] = splat(static_cast<float>(errors[i] / count));
+                product_mean[i] = splat(static_cast<float>(products[i] / count));
+                outer[i] = factor[i] * gamma_.values[c];
+            }
+            if (!input_errors) return;
+            each_row_of(step, group, [&](int block, int k, int i) {
+                for (int v = 0; v < step.vectors(block); ++v) {
+                    const V e = load(out_.error(block, k) + v * VL);
+                    const V x = (load(in_.value(block, k) + v * VL) - mean[i]) * factor[i];
+                    V d = outer[i] * (e - e_mean[i] - x * product_mean[i]);
+                    if ((v + 1) * VL > step.block_lanes(block)) d *= lane_mask(step, block, v);
+                    store(in_.error(block, k) + v * VL, d);
+                }
             });
         });
         // Padding has a gradient of 0, so that pieces of the arrays may be moved whole.
@@ -89,23 +107,24 @@ public:
     const char* name() const override { return "batch normalization"; }
 
 private:
+    struct Group {  // channels that lie next to one another, and so do their rows at a position
+        int first, count;
+    };
+
     template <typename F>
-    void each_channel(const Worker& worker, F&& f) const {
+    void each_group(const Worker& worker, F&& f) const {
         worker.each((channels_ + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK, [&](int task) {
             const int first = task * CHANNELS_A_TASK;
-            for (int c = first; c < first + CHANNELS_A_TASK && c < channels_; ++c) f(c);
+            f(Group{first, std::min(CHANNELS_A_TASK, channels_ - first)});
         });
     }
+    // Calls f(block, feature, which of the group's channels), in the order of memory.
     template <typename F>
-    void each_row_of(const Step& step, int c, F&& f) const {
+    void each_row_of(const Step& step, const Group& group, F&& f) const {
         for (int block = 0; block < step.blocks; ++block)
-            for (int p = 0; p < positions_; ++p) f(block, p * channels_ + c);
-    }
-    template <typename F>
-    void each_vector(const Step& step, int c, F&& f) const {
-        each_row_of(step, c, [&](int block, int k) {
-            for (int v = 0; v < step.vectors(block); ++v) f(block, k, v);
-        });
+            for (int p = 0; p < positions_; ++p)
+                for (int i = 0; i < group.count; ++i)
+                    f(block, p * channels_ + group.first + i, i);
     }
 
     void set_factor(int c, double mean, double variance) {
@@ -114,31 +133,36 @@ private:
     }
 
     // Mean and variance of the batch, the variance in a second pass, which loses no digits.
-    void observe(const Step& step, int c) {
+    void observe(const Step& step, const Group& group) {
         const double count = static_cast<double>(step.lanes) * positions_;
-        const auto total = [&](float center, bool squared) {
-            double sum = 0;
-            each_row_of(step, c, [&](int block, int k) {
+        double mean[CHANNELS_A_TASK] = {}, variance[CHANNELS_A_TASK] = {};
+        const auto total = [&](const double* center, bool squared, double* sums) {
+            V middle[CHANNELS_A_TASK];
+            for (int i = 0; i < group.count; ++i) middle[i] = splat(static_cast<float>(center[i]));
+            each_row_of(step, group, [&](int block, int k, int i) {
                 V row{};
                 for (int v = 0; v < step.vectors(block); ++v) {
-                    V x = load(in_.value(block, k) + v * VL) - center;
+                    V x = load(in_.value(block, k) + v * VL) - middle[i];
                     if (squared) x *= x;
                     if ((v + 1) * VL > step.block_lanes(block)) x *= lane_mask(step, block, v);
                     row += x;
                 }
-                sum += static_cast<double>(sum_of(row));
+                sums[i] += static_cast<double>(sum_of(row));
             });
-            return sum / count;
+            for (int i = 0; i < group.count; ++i) sums[i] /= count;
         };
-        const double mean = total(0, false);
-        const double variance = total(static_cast<float>(mean), true);
-        set_factor(c, mean, variance);
-        if (!step.moves_statistics) return;
-        const auto follow = [&](float& moving, double seen) {
-            moving = moving * momentum_ + static_cast<float>(seen) * (1 - momentum_);
-        };
-        follow(mean_.values[c], mean);
-        follow(variance_.values[c], variance);
+        total(variance, false, mean);  // about 0
+        total(mean, true, variance);
+        for (int i = 0; i < group.count; ++i) {
+            const int c = group.first + i;
+            set_factor(c, mean[i], variance[i]);
+            if (!step.moves_statistics) continue;
+            const auto follow = [&](float& moving, double seen) {
+                moving = moving * momentum_ + static_cast<float>(seen) * (1 - momentum_);
+            };
+            follow(mean_.values[c], mean[i]);
+            follow(variance_.values[c], variance[i]);
+        }
     }
 
     const int positions_, channels_;
