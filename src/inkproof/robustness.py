@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -142,21 +142,19 @@ def count_right(
         rows = np.linspace(0, len(images) - 1, most).round().astype(np.intp)
     chosen, truth = np.ascontiguousarray(images[rows]), labels[rows]
 
-    # The runs of a study all ask for the same.
-    is_kept = chosen.nbytes * _STRENGTHS <= _MOST_KEPT
-    pixels = chosen.tobytes()
+    change_to = partial(changed, chosen)
+    if chosen.nbytes * _STRENGTHS <= _MOST_KEPT:  # the runs of a study all ask for the same
+        change_to = partial(_kept, chosen.tobytes(), chosen.shape)
 
-    def right(name: str, strength: float) -> int:
-        pictures = (
-            _kept(pixels, chosen.shape, name, strength)
-            if is_kept
-            else changed(chosen, name, strength)
-        )
+    def right(pictures: Images) -> int:
         return int(np.count_nonzero(model.predict(pictures).argmax(axis=1) == truth))
 
-    plain = int(np.count_nonzero(model.predict(chosen).argmax(axis=1) == truth))
+    plain = right(chosen)
     return len(rows), {
-        name: [plain if strength == 0 else right(name, strength) for strength in change.strengths]
+        name: [
+            plain if strength == 0 else right(change_to(name, strength))
+            for strength in change.strengths
+        ]
         for name, change in CHANGES.items()
     }
 

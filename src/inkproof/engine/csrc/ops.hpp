@@ -188,7 +188,6 @@ public:
     float* lane(int lane) const {
         return values_.get() + static_cast<std::size_t>(lane) * stride_;
     }
-    std::size_t stride() const { return stride_; }
 
 private:
     template <typename F>
