@@ -22,7 +22,7 @@ namespace inkproof {
 // them.
 //   TILE, TILE_VECTORS      registers of a tile: its units (or inputs) by its vectors of lanes
 //   TILE_ALONE              units of a tile with one vector of lanes, as a single image has
-//   UPDATE_INPUTS           inputs of a tile of the weight gradient
+//   UPDATE_INPUTS, _PANELS  inputs and panels of a tile of the weight gradient
 //   FEW_LANES               no more lanes than these go through with units as the vector,
 //   FEW_PANELS              one lane of a dense layer so many panels at a time
 //   SPARSE_PANELS           panels that a sparse forward product works on together
@@ -31,20 +31,19 @@ namespace inkproof {
 //   PANELS_IN_CACHE         updated and then used while the second-level cache has them
 //   PANELS_A_TASK           the same where threads share a layer: fewer, so that none waits long
 #if INKPROOF_VL == 16
-constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 16;
-constexpr int SPARSE_PANELS = 8, SPARSE_INPUTS = 72, SPARSE_UPDATE_PANELS = 8;
+constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 12;
+constexpr int UPDATE_PANELS = 2, SPARSE_PANELS = 8, SPARSE_INPUTS = 72, SPARSE_UPDATE_PANELS = 8;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 8;
 #elif INKPROOF_VL == 8
 constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6;
-constexpr int SPARSE_PANELS = 4, SPARSE_INPUTS = 112, SPARSE_UPDATE_PANELS = 6;
+constexpr int UPDATE_PANELS = 1, SPARSE_PANELS = 4, SPARSE_INPUTS = 112, SPARSE_UPDATE_PANELS = 6;
 constexpr int PANELS_IN_CACHE = 12, PANELS_A_TASK = 4;
 #else
 constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3;
-constexpr int SPARSE_PANELS = 2, SPARSE_INPUTS = 288, SPARSE_UPDATE_PANELS = 2;
+constexpr int UPDATE_PANELS = 1, SPARSE_PANELS = 2, SPARSE_INPUTS = 288, SPARSE_UPDATE_PANELS = 2;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 #endif
 constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
-constexpr int UPDATE_PANELS = 1;     // of a tile of the weight gradient
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
 
 template <int N>
