@@ -66,6 +66,11 @@ WORKLOADS: Final = {
     "500x2": Workload(units=(500, 500, 10)),
     "512x3": Workload(units=(512, 512, 512, 10)),
     "500x2-dense": Workload(units=(500, 500, 10), dense=True),
+    "512x3-dense": Workload(units=(512, 512, 512, 10), dense=True),
+    "500x2-dense-momentum": Workload(units=(500, 500, 10), dense=True, optimizer="momentum"),
+    "500x2-dense-adam": Workload(
+        units=(500, 500, 10), dense=True, optimizer="adam", learning_rate=0.001
+    ),
     "convnet": _convnet("convnet"),
     "convnet-bn": _convnet("convnet-bn"),
 }
@@ -122,6 +127,7 @@ def measure(name: str, peers: list[environments.Peer], given: argparse.Namespace
         for peer in peers
         if (workload.dense or peer.kind == "training")
         and (workload.network != "dense" or peer.library != "channels_last")
+        and (workload.network == "dense" or peer.name != "scikit-learn")
     ]
     arrays = data_of(workload, given.images)
     count, features = arrays["train"].shape

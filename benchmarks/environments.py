@@ -87,6 +87,7 @@ PEERS = {
             environment="torch-eager",
             variables={"CUDA_VISIBLE_DEVICES": "-1"},
         ),
+        Peer(name="scikit-learn", label="scikit-learn's MLPClassifier", worker="sklearn_mlp.py"),
         Peer(name="mkl", label="MKL", worker="sgemm.py", kind="sgemm", library="mkl"),
         Peer(
             name="openblas",

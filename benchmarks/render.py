@@ -22,6 +22,9 @@ TITLES = {
     "500x2": "784-500-500-10 on MNIST",
     "512x3": "784-512-512-512-10 on MNIST",
     "500x2-dense": "784-500-500-10 on dense random inputs",
+    "512x3-dense": "784-512-512-512-10 on dense random inputs",
+    "500x2-dense-momentum": "784-500-500-10 on dense random inputs, with momentum",
+    "500x2-dense-adam": "784-500-500-10 on dense random inputs, with Adam",
     "convnet": "A convolutional network on MNIST",
     "convnet-bn": "The same with batch normalization",
     "startup": "Start-up",
@@ -34,6 +37,7 @@ NOTES = {
     "convnet-bn": "Batch normalization between each convolution and its ReLU.",
     "startup": "Wall-clock time of a whole process, from the disk's cache.",
 }
+OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
 INTRODUCTION = """# Results
 
 Made by `make bench` and `benchmarks/render.py` of the files in `results/`; `benchmarks/README.md`
@@ -111,7 +115,7 @@ def facts(content: dict[str, Any], ours: dict[str, Any]) -> list[str]:
         f"{disturbance(content)}",
         f"- {content['train_images']:,} training and {content['validation_images']:,} validation "
         f"images, batches of {content['batch_size']}, "
-        f"{content.get('optimizer', 'sgd').upper().replace('ADAM', 'Adam')} at "
+        f"{OPTIMIZERS[content.get('optimizer', 'sgd')]} at "
         f"{content['learning_rate']}",
         f"- `{content['command']}`",
     ]

@@ -49,6 +49,13 @@ def layers(given: turns.argparse.Namespace) -> list[Layer]:
     return [*body, Dense(classes, activation="softmax")]
 
 
+def optimizer(given: turns.argparse.Namespace) -> SGD | Adam:
+    if given.optimizer == "adam":
+        return Adam(learning_rate=given.learning_rate)
+    momentum = turns.MOMENTUM if given.optimizer == "momentum" else 0.0
+    return SGD(learning_rate=given.learning_rate, momentum=momentum)
+
+
 def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespace) -> None:
     side = round(data.train.shape[1] ** 0.5)
     names = tuple(map(str, range(given.units[-1])))
@@ -60,7 +67,6 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
         )
     )
     threads, isa = given.threads, default_isa()
-    make = Adam if given.optimizer == "adam" else SGD
 
     def on_epoch(epoch: Epoch) -> None:
         if epoch.number == 1:
@@ -86,7 +92,7 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
         TrainingConfig(
             epochs=given.epochs + 1,  # the last one is never asked for
             batch_size=given.batch_size,
-            optimizer=make(learning_rate=given.learning_rate),
+            optimizer=optimizer(given),
             threads=given.threads,
         ),
         on_epoch=on_epoch,
@@ -95,7 +101,7 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
 
 def on_vectors(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespace) -> None:
     features = data.train.shape[1]
-    network = Network(layers(given), (features,), threads=given.threads)
+    network = Network(layers(given), (features,), threads=given.threads, optimizer=optimizer(given))
     network.set_weights(Model(layers(given), input_shape=(features,)).weights())
     inputs, unseen = network.prepare(data.train), network.prepare(data.validation)
 

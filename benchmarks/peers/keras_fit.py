@@ -60,6 +60,14 @@ def convolutions(*, normalized: bool) -> list[keras.layers.Layer]:
     return [*layers, keras.layers.Flatten(), keras.layers.Dropout(turns.DROPOUT)]
 
 
+def optimizer(given: turns.argparse.Namespace) -> keras.optimizers.Optimizer:
+    """Make Keras' own optimiser of that name."""
+    if given.optimizer == "adam":
+        return keras.optimizers.Adam(given.learning_rate)
+    momentum = turns.MOMENTUM if given.optimizer == "momentum" else 0.0
+    return keras.optimizers.SGD(given.learning_rate, momentum=momentum)
+
+
 def main() -> None:
     given = turns.arguments(__doc__)
     talk = turns.Turns()
@@ -85,9 +93,7 @@ def main() -> None:
     )
     model.compile(
         loss="sparse_categorical_crossentropy",
-        optimizer=(keras.optimizers.Adam if given.optimizer == "adam" else keras.optimizers.SGD)(
-            given.learning_rate
-        ),
+        optimizer=optimizer(given),
         metrics=["accuracy"],
     )
     model.fit(

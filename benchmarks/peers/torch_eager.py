@@ -45,6 +45,14 @@ def network(sizes: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def optimizer_of(model: nn.Module, given: turns.argparse.Namespace) -> torch.optim.Optimizer:
+    """Make PyTorch's own optimiser of that name."""
+    if given.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=given.learning_rate)
+    momentum = turns.MOMENTUM if given.optimizer == "momentum" else 0.0
+    return torch.optim.SGD(model.parameters(), lr=given.learning_rate, momentum=momentum)
+
+
 def main() -> None:
     given = turns.arguments(__doc__)
     talk = turns.Turns()
@@ -72,8 +80,7 @@ def main() -> None:
 
     if given.library == "compile":
         judge = torch.compile(judge, dynamic=False)
-    make = torch.optim.Adam if given.optimizer == "adam" else torch.optim.SGD
-    optimizer = make(model.parameters(), lr=given.learning_rate)
+    optimizer = optimizer_of(model, given)
 
     def train_epoch() -> dict[str, float]:
         model.train()

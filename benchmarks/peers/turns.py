@@ -19,13 +19,14 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NETWORKS", "OPTIMIZERS", "Data", "Turns", "arguments", "load"]
+__all__ = ["MOMENTUM", "NETWORKS", "OPTIMIZERS", "Data", "Turns", "arguments", "load"]
 
 # "convnet" is Keras' introductory example: 3x3 convolutions of 32 and 64 filters, each with ReLU
 # and 2x2 max-pooling, dropout of one half, a dense layer. "convnet-bn" has batch normalisation
 # before each ReLU.
 NETWORKS = ("dense", "convnet", "convnet-bn")
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "momentum", "adam")
+MOMENTUM = 0.9
 FILTERS = (32, 64)
 DROPOUT = 0.5
 
