@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from inkproof import engine
+from inkproof.engine import processor
 from inkproof.errors import (
     ConfigurationError,
     ModelError,
@@ -419,7 +420,7 @@ def test_the_variant_and_the_threads_can_be_named(monkeypatch):
 
 
 def test_a_variant_that_cannot_run_here_is_refused(monkeypatch):
-    monkeypatch.setattr(engine, "variants", lambda: ("portable",))
+    monkeypatch.setattr(processor, "variants", lambda: ("portable",))
     with pytest.raises(UnsupportedError, match="'v4' does not run on this processor; use one of"):
         network([2, 2], isa="v4")
 
