@@ -43,6 +43,11 @@ if [ "$(uname -m)" = x86_64 ]; then
     fi
 fi
 
+# Factors of bfloat16 need instructions that few processors have.
+has_bfloat16=
+if grep -q '^flags.*\bavx512_bf16\b' /proc/cpuinfo 2>/dev/null; then has_bfloat16=yes; fi
+newest='-DINKPROOF_VL=16 -march=x86-64-v4 -mprefer-vector-width=512'
+
 build() { # name, flags ...
     name=$1
     shift
@@ -112,6 +117,12 @@ for name; do
                 run $tiles env ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
                     UBSAN_OPTIONS=print_stacktrace=1 "$out/$tiles/driver" "$size"
             done
+            if [ $has_bfloat16 ]; then
+                variant=$newest
+                # shellcheck disable=SC2086
+                build address-bfloat16 -O1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS $flags
+                run address-bfloat16 "$out/address-bfloat16/driver" "$size" bfloat16
+            fi
             variant=$own
             # shellcheck disable=SC2086
             build_pixels pixels-address -O1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS $flags
@@ -126,6 +137,13 @@ for name; do
             build thread -O1 -fno-omit-frame-pointer -fsanitize=thread
             run thread env TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
                 "$out/thread/driver" "$size"
+            if [ $has_bfloat16 ]; then
+                own=$variant variant=$newest
+                build thread-bfloat16 -O1 -fno-omit-frame-pointer -fsanitize=thread
+                run thread-bfloat16 env TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+                    "$out/thread-bfloat16/driver" "$size" bfloat16
+                variant=$own
+            fi
         else
             missing "thread: $compiler has no ThreadSanitizer (Debian: in g++; libtsan)"
         fi

@@ -34,6 +34,7 @@ class Network:
         self, layers, input_shape, *, threads=None, isa=None, optimizer=None, image_shape=None
     ):
         self.isa, self.threads = isa or ISA, threads or 1
+        self.precision, self.arithmetic = "float32", self.isa
         self._stack = dense_stack(tuple(layers), input_shape)
         self._options = None if optimizer is None else optimizer.engine_options()
         self._weights = [

@@ -726,8 +726,8 @@ RATE = "training.optimizer.learning_rate must be a number above 0"
         ),
         (
             {"precision": "float16"},
-            "training.precision: unknown precision 'float16'; known: float32. "
-            "Did you mean 'float32'?",
+            "training.precision: unknown precision 'float16'; known: bfloat16, float32. "
+            "Did you mean 'bfloat16'?",
         ),
         (
             {"metrics": ["acuracy"]},

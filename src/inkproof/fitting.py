@@ -41,6 +41,8 @@ def network_options(config: TrainingConfig, image_shape: Shape) -> dict[str, Any
     image_shape : (height, width, channels) of an input, for augmentation
     """
     options: dict[str, Any] = {"threads": config.threads}
+    if config.precision != "float32":
+        options["precision"] = config.precision
     if not config.optimizer.is_plain:
         options["optimizer"] = config.optimizer
     if config.augmentation is not None:

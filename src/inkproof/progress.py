@@ -112,7 +112,8 @@ class StudyProgress:
                 self._work_left = sum(event.work.values())
                 beside = f", {event.jobs} side by side" if event.jobs > 1 else ""
                 count = len(event.runs)
-                self._say(f"{event.study.name}: {count} run{'s' * (count > 1)}{beside}")
+                precision = _precision(event.study.training.precision, event.precision)
+                self._say(f"{event.study.name}: {count} run{'s' * (count > 1)}{beside}{precision}")
             case RunReused(run=run):
                 self._finished += 1
                 self._work_left -= self._work(run)
@@ -251,6 +252,12 @@ class StudyProgress:
 def _ending(event: RunFinished) -> str:
     text = ending(event.stopped_by, event.epochs, event.best_epoch)
     return f" ({text})" if text else ""
+
+
+def _precision(asked: str, used: str) -> str:
+    if asked == used:
+        return "" if used == "float32" else f", {used}"
+    return f", {used} (this processor is no faster with {asked})"
 
 
 def _name(run: RunKey) -> str:

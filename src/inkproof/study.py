@@ -26,7 +26,7 @@ import numpy.typing as npt
 from inkproof import outcome, published, run_folder
 from inkproof.data import Dataset, Split, load
 from inkproof.diagnosis import diagnose, diagnose_runs
-from inkproof.engine import default_isa, default_threads, processor_name
+from inkproof.engine import default_isa, default_threads, processor_name, usable_precision
 from inkproof.engine.lowering import operations
 from inkproof.errors import (
     Cancelled,
@@ -98,6 +98,7 @@ class StudyStarted:
     runs : all of them, in the order in which they begin
     work : the multiplications that each run's training needs, for estimates of time
     jobs, threads : how many runs go side by side, with how many threads each
+    precision : what training's products are rounded to on this processor
     """
 
     study: Study
@@ -105,6 +106,7 @@ class StudyStarted:
     work: Mapping[RunKey, float]
     jobs: int
     threads: int
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +250,7 @@ def run_study(
                 work={plan.key: plan.work for plan in plans},
                 jobs=jobs,
                 threads=threads,
+                precision=usable_precision(study.training.precision),
             )
         )
         done = runner.do_all(plans, jobs, fresh=fresh)
@@ -286,6 +289,7 @@ def train_one(
             work={plan.key: plan.work},
             jobs=1,
             threads=default_threads(),
+            precision=usable_precision(study.training.precision),
         )
     )
     runner.tell(RunStarted(run=plan.key))
@@ -529,7 +533,8 @@ class _Runner:
                     "accuracy": evaluation.accuracy.value,
                     "loss": evaluation.loss.value,
                 },
-                "environment": _environment() | {"isa": run.isa, "threads": run.threads},
+                "environment": _environment()
+                | {"isa": run.isa, "threads": run.threads, "precision": run.precision},
                 "timings": {
                     "seconds": seconds,
                     "epoch_seconds": list(run.history.seconds),
@@ -628,7 +633,12 @@ def _result(
         study=study.content(),
         data=_data_result(dataset, study, len(first.validation_labels)),
         environment=_environment()
-        | {"isa": default_isa(), "jobs": jobs, "threads": threads, "precision": "float32"},
+        | {
+            "isa": default_isa(),
+            "jobs": jobs,
+            "threads": threads,
+            "precision": usable_precision(study.training.precision),
+        },
         models=[
             _model_result(model, by_model[model.name], dataset.test.labels)
             for model in study.models

@@ -73,7 +73,8 @@ class Run:
     model : the model that was given, with its trained weights
     history : all epochs, those before an interruption included
     config : what was asked for
-    threads, isa : how many threads and which variant of the engine did the work
+    threads, isa, precision : how many threads and which variant of the engine did the work, and
+        what its products were rounded to
     resumed_from : how many epochs were taken from the checkpoint
     stopped_by : what ended it before all epochs were done, or None
     best_epoch : the epoch, from 1, whose weights early stopping has given back; None where the
@@ -85,6 +86,7 @@ class Run:
     config: TrainingConfig
     threads: int
     isa: str
+    precision: str
     resumed_from: int = 0
     stopped_by: StoppedBy | None = None
     best_epoch: int | None = None
@@ -121,10 +123,10 @@ def train(
         it, too, as an interruption.
     checkpoint : a file that holds the state after each epoch. Where it is there already and was
         written by the same training (model, initial weights, data, configuration but for the
-        number of epochs and the time budget, and variant of the engine), training goes on from
-        it; a file of another training is replaced. Where a callback had ended it, it stays ended
-        while there are callbacks. With a learning rate that hangs on the number of epochs, a
-        training of another number is another.
+        number of epochs and the time budget, and the engine's variant and precision), training
+        goes on from it; a file of another training is replaced. Where a callback had ended it, it
+        stays ended while there are callbacks. With a learning rate that hangs on the number of
+        epochs, a training of another number is another.
     cancel : another thread may set it to end the training within a tenth of a second
 
     Raises
@@ -156,7 +158,7 @@ def train(
                 (train, validation),
                 sample_weight,
                 config,
-                isa=network.isa,
+                isa=network.arithmetic,
                 total_steps=fit.total_steps,
             ),
         )
@@ -185,6 +187,7 @@ def train(
         config=config,
         threads=network.threads,
         isa=network.isa,
+        precision=network.precision,
         resumed_from=resumed_from,
         stopped_by=loop.stopped_by if state.epochs < config.epochs else None,
         best_epoch=loop.watch.best_epoch or None,

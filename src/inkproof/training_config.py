@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol, runtime_checkable
 
 from inkproof.augmentation import Augmentation
-from inkproof.engine import MAX_THREADS
+from inkproof.engine import MAX_THREADS, PRECISIONS
 from inkproof.errors import ConfigurationError
 from inkproof.optimizers import OPTIMIZERS, SGD, Optimizer, optimizer_from_config
 from inkproof.schedules import Schedule
@@ -47,7 +47,8 @@ class TrainingConfig:
     metrics : ``("accuracy",)``
     seed : fixes the order of the batches, and every other draw, 0 to 2**64 - 1
     shuffle : whether each epoch has an order of its own
-    precision : ``"float32"``
+    precision : ``"float32"``, or ``"bfloat16"`` to round what training multiplies, where that is
+        faster on this processor; weights and sums stay float32. The run says which it used.
     threads : None for all cores that the process may use, or ``INKPROOF_THREADS``; no result
         depends on it
     label_smoothing : this share of each target is spread evenly over all classes, 0 to below 1;
@@ -100,7 +101,7 @@ class TrainingConfig:
             )
         flag("training.shuffle", self.shuffle)
         known("loss", self.loss, LOSSES, where="training.loss")
-        known("precision", self.precision, ("float32",), where="training.precision")
+        known("precision", self.precision, PRECISIONS, where="training.precision")
         if not isinstance(self.metrics, list | tuple):
             raise ConfigurationError(
                 f"training.metrics must be a list of names, got {self.metrics!r}"

@@ -1,7 +1,7 @@
 // Drives the engine without Python, for sanitizers: trains and runs networks of every operation with
 // every optimiser, and asks for finite losses and for the same bits from 1, 2 and 3 threads.
 //
-//     driver [quick]
+//     driver [quick] [bfloat16]
 //
 // All that the engine is given lies in memory of exactly its size, so that a read beyond it is seen.
 #include <atomic>
@@ -27,6 +27,7 @@ using namespace inkproof;
 
 constexpr int CLASSES = 10;
 int checks = 0;
+bool halves = false;  // whether factors are rounded to bfloat16
 
 [[noreturn]] void fail(const std::string& what, const char* why) {
     std::fprintf(stderr, "%s: %s\n", what.c_str(), why);
@@ -250,7 +251,7 @@ Draws draw_parameters(Graph& graph) {
 }
 
 std::vector<float> results(const Plan& plan, int threads, const std::string& what) {
-    Graph graph(plan.network.specs, plan.network.features, threads);
+    Graph graph(plan.network.specs, plan.network.features, threads, halves);
     graph.optimizer().set(plan.recipe.options);
     expect(graph.threads() == threads && graph.classes() == CLASSES, what, "not what was asked for");
     Draws draws = draw_parameters(graph);
@@ -353,7 +354,7 @@ void endings() {
     const std::vector<std::int64_t> order = rows.order();
     std::vector<float> rates(64, 1e30f);
     for (const int threads : {1, 2, 3}) {
-        Graph graph(network.specs, network.features, threads);
+        Graph graph(network.specs, network.features, threads, halves);
         Draws draws(5);
         for (Parameter* p : graph.parameters()) {
             std::vector<float> values(p->count());
@@ -370,7 +371,7 @@ void endings() {
     for (const char* kind : {"join", "no such thing"}) {
         bool threw = false;
         try {
-            Graph({{kind, {}, {}}}, 4, 2);
+            Graph({{kind, {}, {}}}, 4, 2, halves);
         } catch (const std::invalid_argument&) {
             threw = true;
         }
@@ -382,7 +383,7 @@ void endings() {
 
 std::vector<float> results(const std::vector<LayerSpec>& specs, const Rows& rows, int threads,
                            int batch_size, const std::string& what) {
-    Network network(specs, threads);
+    Network network(specs, threads, halves);
     Draws draws(4);
     std::vector<std::vector<float>> kernels, biases;
     for (const LayerSpec& spec : specs) {
@@ -504,7 +505,7 @@ void few_large_rows() {
                                        last()};
     std::vector<float> all;
     for (const int threads : {1, 2, 3}) {
-        Graph graph(specs, features, threads);
+        Graph graph(specs, features, threads, halves);
         draw_parameters(graph);
         for (const int count : {12, FEW_LANES, 2}) {
             const Data data = rows.data(false, count);
@@ -521,7 +522,11 @@ void few_large_rows() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const bool is_quick = count > 1 && std::strcmp(arguments[1], "quick") == 0;
+    bool is_quick = false;
+    for (int i = 1; i < count; ++i) {
+        is_quick = is_quick || std::strcmp(arguments[i], "quick") == 0;
+        halves = halves || std::strcmp(arguments[i], "bfloat16") == 0;
+    }
     std::setvbuf(stdout, nullptr, _IOLBF, 1024);
     shared_tasks();
     endings();

@@ -9,14 +9,17 @@ from inkproof.engine.ceilings import memory_rate, multiply_add_rate
 from inkproof.engine.network import Network, OperationTime, PassTotals, Prepared
 from inkproof.engine.processor import (
     MAX_THREADS,
+    PRECISIONS,
     default_isa,
     default_threads,
     processor_name,
+    usable_precision,
     variants,
 )
 
 __all__ = [
     "MAX_THREADS",
+    "PRECISIONS",
     "Network",
     "OperationTime",
     "PassTotals",
@@ -26,5 +29,6 @@ __all__ = [
     "memory_rate",
     "multiply_add_rate",
     "processor_name",
+    "usable_precision",
     "variants",
 ]

@@ -16,7 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from inkproof.engine.lowering import operations
-from inkproof.engine.processor import MAX_THREADS, checked_isa, default_isa, default_threads
+from inkproof.engine.processor import (
+    MAX_THREADS,
+    checked_isa,
+    default_isa,
+    default_threads,
+    usable_precision,
+)
 from inkproof.errors import ConfigurationError, ModelError, UnsupportedError
 from inkproof.layers import Layer, dense_stack, walk
 from inkproof.randomness import Use, uniform
@@ -122,6 +128,13 @@ class Network:
     isa : one of :func:`inkproof.engine.variants`
     optimizer : how weights are moved; None is plain gradient descent
     image_shape : (height, width, channels) that an augmentation sees where the input is flat
+    precision : ``"bfloat16"`` rounds the factors of training's products to it, where the processor
+        multiplies such numbers faster; weights, sums, the last layer, the first one's products with
+        sparse inputs, and inference stay float32
+
+    Attributes
+    ----------
+    precision : what training uses: ``"float32"`` where this processor gains nothing by less
 
     Raises
     ------
@@ -138,6 +151,7 @@ class Network:
         isa: str | None = None,
         optimizer: HasEngineOptions | None = None,
         image_shape: Shape | None = None,
+        precision: str = "float32",
     ) -> None:
         self._layers = tuple(layers)
         self._input_shape = input_shape
@@ -160,6 +174,7 @@ class Network:
         self.threads = default_threads() if threads is None else threads
         if not 1 <= self.threads <= MAX_THREADS:
             raise ConfigurationError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
+        self.precision = usable_precision(precision, self.isa)
         self._options = {} if optimizer is None else dict(optimizer.engine_options())
         self._shapes = [
             spec.shape for at in walk(self._layers, input_shape) for spec in at.own_weights
@@ -174,9 +189,15 @@ class Network:
             self._fused = self._module.Network(
                 [(inputs, units, name == "relu") for inputs, units, name in self._stack],
                 self.threads,
+                self.precision == "bfloat16",
             )
         else:
             self._general = self._new_general()
+
+    @property
+    def arithmetic(self) -> str:
+        """What decides how numbers are rounded: the variant, and less precision than usual."""
+        return self.isa if self.precision == "float32" else f"{self.isa} {self.precision}"
 
     @property
     def features(self) -> int:
@@ -468,7 +489,8 @@ class Network:
 
     def _new_general(self) -> Any:
         found = self._operations or operations(self._layers, self._input_shape)
-        general = self._module.Graph(found, self.features, self.threads)
+        halves = self.precision == "bfloat16"
+        general = self._module.Graph(found, self.features, self.threads, halves)
         if self._options:
             general.set_optimizer(self._options)
         return general

@@ -14,14 +14,17 @@ from inkproof.errors import ConfigurationError, UnknownNameError, UnsupportedErr
 
 __all__ = [
     "MAX_THREADS",
+    "PRECISIONS",
     "checked_isa",
     "default_isa",
     "default_threads",
     "processor_name",
+    "usable_precision",
     "variants",
 ]
 
 MAX_THREADS: Final = 256
+PRECISIONS: Final = ("float32", "bfloat16")
 _LEVELS: Final = ("v4", "v3", "portable")  # the fastest first
 
 
@@ -64,6 +67,29 @@ def default_threads() -> int:
     if sys.platform == "linux":
         return min(len(os.sched_getaffinity(0)), MAX_THREADS)
     return min(os.cpu_count() or 1, MAX_THREADS)
+
+
+def usable_precision(name: str, isa: str | None = None) -> str:
+    """Give the precision of training's products: what is asked for, or ``"float32"``.
+
+    ``"bfloat16"`` needs AVX512-BF16, and a variant of the engine that uses it.
+
+    Parameters
+    ----------
+    name : one of ``PRECISIONS``
+    isa : the variant; :func:`default_isa` where none is named
+
+    Raises
+    ------
+    UnknownNameError : another name
+    """
+    if name not in PRECISIONS:
+        raise UnknownNameError("precision", str(name)[:40], PRECISIONS, where="precision")
+    if name == "float32":
+        return name
+    cpu = importlib.import_module("inkproof.engine._cpu")
+    module = importlib.import_module(f"inkproof.engine._engine_{isa or default_isa()}")
+    return name if module.HAS_HALVES and cpu.has_bfloat16() else "float32"
 
 
 def processor_name() -> str:

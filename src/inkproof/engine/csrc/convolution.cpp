@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops.hpp"
+#include "ops_half.hpp"
 
 namespace inkproof {
 
@@ -62,7 +63,42 @@ inline void product_tile(const float* w, const Run* runs, int run_count, const f
             store(y + i * BLOCK + j * VL, is_relu ? relu(sum[i][j]) : sum[i][j]);
 }
 
-inline void product(const float* w, const Run* runs, int run_count, const float* x, float* y,
+#if INKPROOF_HALF
+// The same of pairs.
+template <int U, int NV>
+HALF_CODE void product_tile(const Pair* w, const Run* runs, int run_count, const Pair* x, float* y,
+                            const float* bias, bool is_relu) {
+    V sum[U][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) sum[i][j] = bias ? splat(bias[i]) : V{};
+    for (int r = 0; r < run_count; ++r) {
+        const Pair* row = w + runs[r].row / 2;
+        const Pair* from = x + runs[r].feature / 2;
+        for (int k = 0; k < runs[r].count; k += 2, row += PANEL, from += BLOCK) {
+            VU xs[NV];
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) xs[j] = load_pairs(from + j * VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < U; ++i) {
+                const VU ws = VU{} + row[i];
+#pragma GCC unroll 16
+                for (int j = 0; j < NV; ++j) sum[i][j] = add_pairs(sum[i][j], ws, xs[j]);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j)
+            store(y + i * BLOCK + j * VL, is_relu ? relu(sum[i][j]) : sum[i][j]);
+}
+#endif
+
+// Of float32 or of pairs.
+template <typename T>
+inline void product(const T* w, const Run* runs, int run_count, const T* x, float* y,
                     const float* bias, bool is_relu, int units, int vectors) {
     const int paired = vectors / TILE_VECTORS * TILE_VECTORS;
     const auto some = [&](auto most, auto together, int first, int end) {
@@ -110,6 +146,29 @@ inline void gradient_tile(float* g, const float* const* x, const float* const* t
         for (int j = 0; j < VP; ++j) store(g + i * PANEL + j * VL, sum[i][j]);
 }
 
+#if INKPROOF_HALF
+// The same of pairs of lanes: BLOCK / 2 a row.
+template <int K>
+HALF_CODE void gradient_tile(float* g, const Pair* const* x, const Pair* const* t, int positions,
+                             int lanes) {
+    V sum[K];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) sum[i] = load(g + i * PANEL);
+    for (int p = 0; p < positions; ++p) {
+        const Pair* from = x[p];
+        const Pair* error = t[p];
+        for (int b = 0; b < (lanes + 1) / 2; ++b, error += PANEL) {
+            const VU ts = load_pairs(error);
+#pragma GCC unroll 16
+            for (int i = 0; i < K; ++i)
+                sum[i] = add_pairs(sum[i], VU{} + from[i * (BLOCK / 2) + b], ts);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) store(g + i * PANEL, sum[i]);
+}
+#endif
+
 // Calls f(first, count) for pieces of 0 .. n - 1 of about equal size, each at most `most`.
 template <typename F>
 inline void in_pieces(int n, int most, F&& f) {
@@ -120,9 +179,11 @@ inline void in_pieces(int n, int most, F&& f) {
 class ConvolutionOp : public Op {
 public:
     ConvolutionOp(Tensor& in, Tensor& out, const Window& window, int filters, bool has_bias,
-                  bool is_relu)
+                  bool is_relu, bool halves)
         : Op(in, out), w_(window), filters_(filters), has_bias_(has_bias), is_relu_(is_relu),
           is_copied_(window.channels < FEW_CHANNELS),
+          halves_(INKPROOF_HALF && halves && !is_copied_ && window.channels % 2 == 0 &&
+                  filters % 2 == 0),
           rows_(window.kernel_height * window.kernel_width * window.channels),
           panels_((filters + PANEL - 1) / PANEL), positions_(window.out_height * window.out_width),
           parts_(std::max(1, LEAST_TASKS / panels_)), kernel_(rows_, filters, true),
@@ -130,21 +191,21 @@ public:
         kernel_.is_kernel = true;
     }
 
-    void reserve(int, int members, bool training) override {
+    void reserve(int blocks, int members, bool training) override {
+        if (training) reserve_halves(blocks);
         if (static_cast<int>(scratch_.size()) < members)
             for (int i = 0; i < members; ++i) scratch_.emplace_back(*this);
         few_in_.reserve(in_);
         few_out_.reserve(out_);
         if (!training || shares_.size() > 0) return;
         shares_ = Buffer<float>(static_cast<std::size_t>(parts_ * panels_) * share_size());
-        const auto kernel_rows = static_cast<std::size_t>(w_.kernel_height * w_.kernel_width *
-                                                          filters_);
-        turned_ = Buffer<float>(kernel_rows * static_cast<std::size_t>(
-                                                  round_up(w_.channels, PANEL)));
+        turned_ = Buffer<float>(turned_size());
     }
 
     void forward(const Step& step, const Worker& worker) override {
         if (has_few_lanes(step)) return forward_few(step, worker);
+        const bool halves = halves_ && step.training;
+        if (halves) take_halves(step, worker);
         worker.each(step.blocks * w_.out_height, [&](int task) {
             const int block = task / w_.out_height, oy = task % w_.out_height;
             const int vectors = step.vectors(block);
@@ -160,7 +221,9 @@ public:
                     runs = list_runs(oy, ox, scratch.runs.data());
                 }
                 float* y = out_.value(block, (oy * w_.out_width + ox) * filters_);
-                for (int p = 0; p < panels_; ++p)
+                for (int p = 0; p < panels_ && halves; ++p)
+                    product_of_halves(p, block, scratch.runs.data(), runs, y, vectors);
+                for (int p = 0; p < panels_ && !halves; ++p)
                     product(kernel_.values.get() + p * kernel_.panel_stride, scratch.runs.data(),
                             runs, x, y + p * PANEL * BLOCK, bias_.values.get() + p * PANEL,
                             is_relu_, std::min(PANEL, filters_ - p * PANEL), vectors);
@@ -175,6 +238,7 @@ public:
             });
         if (input_errors) {
             turn_kernel(worker);
+            if (halves_) round_turned(step, worker);
             worker.each(step.blocks * w_.height, [&](int task) {
                 send_back(task / w_.height, task % w_.height, step,
                           scratch_[static_cast<std::size_t>(worker.member())]);
@@ -209,12 +273,21 @@ private:
         explicit Scratch(const ConvolutionOp& op)
             : runs(static_cast<std::size_t>(op.w_.kernel_height * op.w_.kernel_width)),
               window(static_cast<std::size_t>(op.is_copied_ ? op.rows_ * BLOCK * POSITIONS : 0)),
-              errors(POSITIONS * BLOCK * PANEL), zeros(static_cast<std::size_t>(PANEL * BLOCK)) {}
+              errors(POSITIONS * BLOCK * PANEL),
+              error_pairs(op.halves_ ? POSITIONS * BLOCK * PANEL / 2 : 0) {}
         std::vector<Run> runs;
         Buffer<float> window;  // [position][row][lane]
         Buffer<float> errors;  // [position][lane][16 filters]
-        Buffer<float> zeros;
+        Buffer<Pair> error_pairs;  // [position][pair of lanes][16 filters]
     };
+
+    // Of a panel of the turned kernel, and of all.
+    std::size_t turned_stride() const {
+        return static_cast<std::size_t>(w_.kernel_height * w_.kernel_width * filters_) * PANEL;
+    }
+    std::size_t turned_size() const {
+        return turned_stride() * static_cast<std::size_t>((w_.channels + PANEL - 1) / PANEL);
+    }
 
     std::size_t share_size() const { return static_cast<std::size_t>(rows_ + 1) * PANEL; }
 
@@ -307,7 +380,7 @@ private:
     // The kernel with filters and channels exchanged: [panel of channels][(y, x, filter)][16].
     void turn_kernel(const Worker& worker) {
         const int places = w_.kernel_height * w_.kernel_width;
-        const std::size_t stride = static_cast<std::size_t>(places * filters_) * PANEL;
+        const std::size_t stride = turned_stride();
         worker.each(places, [&](int place) {
             for (int c = 0; c < w_.channels; ++c) {
                 const int row = place * w_.channels + c;
@@ -323,8 +396,7 @@ private:
 
     // The errors of one row of the input: what each pixel did to the outputs that saw it.
     void send_back(int block, int iy, const Step& step, Scratch& scratch) const {
-        const std::size_t stride = static_cast<std::size_t>(w_.kernel_height * w_.kernel_width *
-                                                            filters_) * PANEL;
+        const std::size_t stride = turned_stride();
         for (int ix = 0; ix < w_.width; ++ix) {
             int runs = 0;
             for (int ky = 0; ky < w_.kernel_height; ++ky) {
@@ -340,7 +412,9 @@ private:
                 }
             }
             float* d = in_.error(block, (iy * w_.width + ix) * w_.channels);
-            for (int first = 0; first < w_.channels; first += PANEL)
+            for (int first = 0; first < w_.channels && halves_; first += PANEL)
+                send_back_halves(first, block, scratch.runs.data(), runs, d, step.vectors(block));
+            for (int first = 0; first < w_.channels && !halves_; first += PANEL)
                 product(turned_.get() + first / PANEL * stride, scratch.runs.data(), runs,
                         out_.error(block, 0), d + first * BLOCK, nullptr, false,
                         std::min(PANEL, w_.channels - first), step.vectors(block));
@@ -362,7 +436,10 @@ private:
                 to_lanes(out_.error(block, (first + i) * filters_ + panel * PANEL),
                          scratch.errors.get() + i * BLOCK * PANEL, PANEL, PANEL, vectors);
             // Filters beyond the last belong to the next position; their columns are padding.
-            add_chunk(block, first, count, lanes, vectors, g, scratch);
+            if (halves_)
+                add_chunk_half(block, first, count, lanes, g, scratch);
+            else
+                add_chunk(block, first, count, lanes, vectors, g, scratch);
             float* bias = g + static_cast<std::size_t>(rows_) * PANEL;
             for (int j = 0; j < PANEL; j += VL) {
                 V sum = load(bias + j);
@@ -399,23 +476,109 @@ private:
             });
             return;
         }
+        each_place(first, count, [&](int row, const int* seen_by, const int* features, int seen) {
+            for (int i = 0; i < seen; ++i) t[i] = scratch.errors.get() + seen_by[i] * BLOCK * PANEL;
+            in_pieces(w_.channels, GRADIENT_ROWS, [&](int channel, int rows) {
+                for (int i = 0; i < seen; ++i) x[i] = in_.value(block, features[i] + channel);
+                add(row + channel, rows, seen);
+            });
+        });
+    }
+
+    // Calls f(row, positions, features, count) for each place of the window: its first row of the
+    // kernel, and which of some positions see a pixel there, and which.
+    template <typename F>
+    void each_place(int first, int count, F&& f) const {
         for (int ky = 0; ky < w_.kernel_height; ++ky)
             for (int kx = 0; kx < w_.kernel_width; ++kx) {
-                const float* pixels[POSITIONS];
-                int seen = 0;
+                int positions[POSITIONS], features[POSITIONS], seen = 0;
                 for (int i = 0; i < count; ++i) {
                     const int iy = (first + i) / w_.out_width * w_.stride_y - w_.pad_top + ky;
                     const int ix = (first + i) % w_.out_width * w_.stride_x - w_.pad_left + kx;
                     if (iy < 0 || iy >= w_.height || ix < 0 || ix >= w_.width) continue;
-                    pixels[seen] = in_.value(block, (iy * w_.width + ix) * w_.channels);
-                    t[seen++] = scratch.errors.get() + i * BLOCK * PANEL;
+                    positions[seen] = i;
+                    features[seen++] = (iy * w_.width + ix) * w_.channels;
                 }
-                in_pieces(w_.channels, GRADIENT_ROWS, [&](int channel, int rows) {
-                    for (int i = 0; i < seen; ++i) x[i] = pixels[i] + channel * BLOCK;
-                    add((ky * w_.kernel_width + kx) * w_.channels + channel, rows, seen);
-                });
+                f((ky * w_.kernel_width + kx) * w_.channels, positions, features, seen);
             }
     }
+
+#if INKPROOF_HALF
+    void reserve_halves(int blocks) {
+        if (!halves_) return;
+        in_halves_.reserve(in_, blocks, true);
+        out_halves_.reserve(out_, blocks, false);
+        if (kernel_pairs_.size() > 0) return;
+        kernel_pairs_ = Buffer<Pair>(kernel_.values.size() / 2);
+        turned_pairs_ = Buffer<Pair>(turned_size() / 2);
+    }
+
+    void take_halves(const Step& step, const Worker& worker) {
+        in_halves_.take(step, worker, in_.values, in_.features);
+        worker.each(panels_, [&](int panel) {
+            round_panel(kernel_.values.get() + panel * kernel_.panel_stride,
+                        kernel_pairs_.get() + panel * kernel_.panel_stride / 2, nullptr, rows_);
+        });
+    }
+
+    void product_of_halves(int panel, int block, const Run* runs, int run_count, float* y,
+                           int vectors) const {
+        product(kernel_pairs_.get() + panel * kernel_.panel_stride / 2, runs, run_count,
+                in_halves_.pairs(block, 0), y + panel * PANEL * BLOCK,
+                static_cast<const float*>(bias_.values.get()) + panel * PANEL, is_relu_,
+                std::min(PANEL, filters_ - panel * PANEL), vectors);
+    }
+
+    void round_turned(const Step& step, const Worker& worker) {
+        out_halves_.take(step, worker, out_.errors, out_.features);
+        const std::size_t stride = turned_stride();
+        worker.each((w_.channels + PANEL - 1) / PANEL, [&](int panel) {
+            round_panel(turned_.get() + panel * stride, turned_pairs_.get() + panel * stride / 2,
+                        nullptr, static_cast<int>(stride / PANEL));
+        });
+    }
+
+    void send_back_halves(int channel, int block, const Run* runs, int run_count, float* d,
+                          int vectors) const {
+        product(turned_pairs_.get() + channel / PANEL * turned_stride() / 2, runs, run_count,
+                out_halves_.pairs(block, 0), d + channel * BLOCK, nullptr, false,
+                std::min(PANEL, w_.channels - channel), vectors);
+    }
+
+    void add_chunk_half(int block, int first, int count, int lanes, float* g,
+                        Scratch& scratch) const {
+        constexpr int size = BLOCK * PANEL;  // of a position's errors
+        for (int i = 0; i < count; ++i)
+            for (int b = 0; b < BLOCK; b += 2) {
+                const float* from = scratch.errors.get() + i * size + b * PANEL;
+                pair_transposed(from, from + PANEL,
+                                scratch.error_pairs.get() + (i * size + b * PANEL) / 2, PANEL);
+            }
+        const Pair* x[POSITIONS];
+        const Pair* t[POSITIONS];
+        each_place(first, count, [&](int row, const int* seen_by, const int* features, int seen) {
+            for (int i = 0; i < seen; ++i)
+                t[i] = scratch.error_pairs.get() + seen_by[i] * size / 2;
+            in_pieces(w_.channels, GRADIENT_ROWS, [&](int channel, int rows) {
+                for (int i = 0; i < seen; ++i) x[i] = in_halves_.lanes(block, features[i] + channel);
+                with_constant<GRADIENT_ROWS>(rows, [&](auto wanted) {
+                    gradient_tile<decltype(wanted)::value>(
+                        g + static_cast<std::size_t>(row + channel) * PANEL, x, t, seen, lanes);
+                });
+            });
+        });
+    }
+
+    TensorHalves in_halves_, out_halves_;
+    Buffer<Pair> kernel_pairs_, turned_pairs_;
+#else
+    void reserve_halves(int) {}
+    void take_halves(const Step&, const Worker&) {}
+    void product_of_halves(int, int, const Run*, int, float*, int) const {}
+    void round_turned(const Step&, const Worker&) {}
+    void send_back_halves(int, int, const Run*, int, float*, int) const {}
+    void add_chunk_half(int, int, int, int, float*, Scratch&) const {}
+#endif
 
     // The parts' sums together, in their order, for some rows of one panel.
     void sum_shares(const Step& step, int panel, int begin, int end) const {
@@ -439,6 +602,7 @@ private:
     const Window w_;
     const int filters_;
     const bool has_bias_, is_relu_, is_copied_;
+    const bool halves_;  // training rounds the factors of its products to bfloat16
     const int rows_, panels_, positions_, parts_;
     mutable Parameter kernel_, bias_;
     Buffer<float> turned_;
@@ -450,8 +614,8 @@ private:
 }  // namespace
 
 std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
-                                     bool has_bias, bool is_relu) {
-    return std::make_unique<ConvolutionOp>(in, out, window, filters, has_bias, is_relu);
+                                     bool has_bias, bool is_relu, bool halves) {
+    return std::make_unique<ConvolutionOp>(in, out, window, filters, has_bias, is_relu, halves);
 }
 
 }  // namespace inkproof

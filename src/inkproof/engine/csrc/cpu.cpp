@@ -23,9 +23,19 @@ bool has(const char* level) {
 #endif
 }
 
+// Products of numbers rounded to bfloat16, 512 bits at a time.
+bool has_bfloat16() {
+#if defined(__x86_64__)
+    return has("v4") && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 }  // namespace
 
 NB_MODULE(_cpu, m) {
     m.def("has_v3", [] { return has("v3"); });
     m.def("has_v4", [] { return has("v4"); });
+    m.def("has_bfloat16", &has_bfloat16);
 }

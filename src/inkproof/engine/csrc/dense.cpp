@@ -1,16 +1,20 @@
 // A fully connected layer.
 #include "ops.hpp"
+#include "ops_half.hpp"
 
 namespace inkproof {
 
 namespace {
 
+constexpr int LEAST_UNITS = 64;  // fewer are too little work to round their factors for
 constexpr int GROUP = 96;  // inputs whose gradients a task works out: a multiple of every tile
 
 class DenseOp : public Op {
 public:
-    DenseOp(Tensor& in, Tensor& out, bool has_bias, bool is_relu)
+    DenseOp(Tensor& in, Tensor& out, bool has_bias, bool is_relu, bool halves)
         : Op(in, out), has_bias_(has_bias), is_relu_(is_relu),
+          halves_(INKPROOF_HALF && halves && in.features % 2 == 0 && out.features % 2 == 0 &&
+                  out.features >= LEAST_UNITS),
           panels_((out.features + PANEL - 1) / PANEL),
           lane_stride_(static_cast<std::size_t>(panels_ | 1) * PANEL),
           kernel_(in.features, out.features, true), bias_(1, out.features, has_bias),
@@ -33,11 +37,14 @@ public:
         transposed_ = Buffer<float>(wanted);
         scratch_.clear();
         for (int i = 0; i < members; ++i) scratch_.emplace_back(GROUP * PANEL);
+        reserve_halves(blocks);
     }
 
     // Few units are split by lanes as well.
     void forward(const Step& step, const Worker& worker) override {
         if (has_few_lanes(step)) return forward_few(step, worker);
+        const bool halves = halves_ && step.training;
+        if (halves) take_halves(step, worker);
         const int parts = panels_ >= 8 ? 1 : VB / TILE_VECTORS;
         const int lanes_a_part = VB / parts;
         worker.each(panels_ * step.blocks * parts, [&](int task) {
@@ -52,7 +59,8 @@ public:
                 for (int v = first; v < first + vectors; ++v)
                     store(y + u * BLOCK + v * VL, splat(bias_.values[panel * PANEL + u]));
             const float* w = kernel_.values.get() + panel * kernel_.panel_stride;
-            for (int k = 0; k < in_.features; k += INPUTS_AT_ONCE)
+            if (halves) add_halves(panel, block, units, {first, first + vectors}, y);
+            for (int k = halves ? in_.features : 0; k < in_.features; k += INPUTS_AT_ONCE)
                 forward_panel(w, rows_.get() + k, std::min(INPUTS_AT_ONCE, in_.features - k),
                               in_.value(block, k), y, units, first, vectors);
             if (!is_relu_) return;
@@ -69,8 +77,11 @@ public:
             if (is_relu_) mask_by_output(out_, block, begin, end, step.vectors(block));
             to_lanes(out_.error(block, begin), lane(block) + begin, lane_stride_, PANEL,
                      step.vectors(block));
+            if (halves_) pair_errors(block, begin);
         });
-        if (input_errors) {
+        if (input_errors && halves_) {
+            send_back_halves(step, worker);
+        } else if (input_errors) {
             constexpr int rows = 32;
             const int groups = (in_.features + rows - 1) / rows;
             worker.each(groups * step.blocks, [&](int task) {
@@ -90,8 +101,11 @@ public:
             float* gradient = scratch_[static_cast<std::size_t>(worker.member())].get();
             std::fill(gradient, gradient + count * PANEL, 0.0f);
             const float* errors = lane(0) + panel * PANEL;
-            update_panels(gradient, 0, 1, rows_.get(), count, in_.value(0, first), in_.stride,
-                          errors, lane_stride_, step.lanes, 1.0f);
+            if (halves_)
+                add_gradient_half(gradient, first, count, panel, step.lanes);
+            else
+                update_panels(gradient, 0, 1, rows_.get(), count, in_.value(0, first), in_.stride,
+                              errors, lane_stride_, step.lanes, 1.0f);
             deliver(step, kernel_,
                     panel * kernel_.panel_stride + static_cast<std::size_t>(first * PANEL),
                     gradient, count * PANEL);
@@ -140,11 +154,93 @@ private:
         few_out_.give(out_, worker);
     }
 
+#if INKPROOF_HALF
+    void reserve_halves(int blocks) {
+        if (!halves_) return;
+        in_halves_.reserve(in_, blocks, true);
+        out_halves_.reserve(out_, blocks, false);
+        transposed_pairs_ = Buffer<Pair>(transposed_.size() / 2);
+        by_input_ = Buffer<Pair>(kernel_.values.size() / 2);
+        by_unit_ = Buffer<Half>(kernel_.values.size());
+        unit_pairs_.clear();
+        for (int u = 0; u < out_.features; u += 2)
+            unit_pairs_.push_back(units_[static_cast<std::size_t>(u)].weight);
+    }
+
+    // The roundings of the weights and of the inputs, for this step's way forward and back.
+    void take_halves(const Step& step, const Worker& worker) {
+        in_halves_.take(step, worker, in_.values, in_.features);
+        constexpr int rows = 64;
+        const int groups = (in_.features + rows - 1) / rows;
+        worker.each(panels_ * groups, [&](int task) {
+            const int first = task % groups * rows;
+            const std::size_t at = task / groups * kernel_.panel_stride +
+                                   static_cast<std::size_t>(first * PANEL);
+            round_panel(kernel_.values.get() + at, by_input_.get() + at / 2, by_unit_.get() + at,
+                        std::min(rows, in_.features - first));
+        });
+    }
+
+    void add_halves(int panel, int block, int units, Range vectors, float* y) const {
+        const Pair* w = by_input_.get() + panel * kernel_.panel_stride / 2;
+        for (int k = 0; k < in_.features; k += INPUTS_AT_ONCE)
+            forward_panel_half(w, rows_.get() + k, std::min(INPUTS_AT_ONCE, in_.features - k) / 2,
+                               in_halves_.pairs(block, k), y, units, vectors.begin,
+                               vectors.end - vectors.begin);
+    }
+
+    void pair_errors(int block, int unit) const {
+        for (int b = 0; b < BLOCK; b += 2) {
+            const std::size_t at = static_cast<std::size_t>(b) * lane_stride_;
+            const float* from = lane(block) + at + unit;
+            pair_transposed(from, from + lane_stride_,
+                            transposed_pairs_.get() + (lane(block) - lane(0) + at) / 2 + unit,
+                            PANEL);
+        }
+    }
+
+    void send_back_halves(const Step& step, const Worker& worker) {
+        out_halves_.take(step, worker, out_.errors, out_.features);
+        constexpr int rows = 32;
+        const int groups = (in_.features + rows - 1) / rows;
+        const auto pairs = static_cast<int>(unit_pairs_.size());
+        worker.each(groups * step.blocks, [&](int task) {
+            const int first = task / step.blocks * rows, block = task % step.blocks;
+            for (int u = 0; u < pairs; u += INPUTS_AT_ONCE)
+                backward_rows_half(by_unit_.get(), rows_.get() + first,
+                                   std::min(rows, in_.features - first), unit_pairs_.data() + u,
+                                   std::min(INPUTS_AT_ONCE, pairs - u),
+                                   out_halves_.pairs(block, 2 * u), in_.error(block, 0),
+                                   step.vectors(block), u == 0);
+        });
+    }
+
+    void add_gradient_half(float* gradient, int first, int count, int panel, int lanes) const {
+        update_panels_half(gradient, {}, 0, 1, rows_.get(), count, in_halves_.lanes(0, first),
+                           in_halves_.stride(), transposed_pairs_.get() + panel * PANEL,
+                           lane_stride_, lanes, 1.0f);
+    }
+
+    TensorHalves in_halves_, out_halves_;
+    Buffer<Pair> transposed_pairs_;  // the errors, [block][pair of lanes][unit]
+    Buffer<Pair> by_input_;          // the weights' roundings, see half.hpp
+    Buffer<Half> by_unit_;
+    std::vector<std::size_t> unit_pairs_;  // where they lie in each input's row
+#else
+    void reserve_halves(int) {}
+    void take_halves(const Step&, const Worker&) {}
+    void add_halves(int, int, int, Range, float*) const {}
+    void pair_errors(int, int) const {}
+    void send_back_halves(const Step&, const Worker&) {}
+    void add_gradient_half(float*, int, int, int, int) const {}
+#endif
+
     float* lane(int block) const {
         return transposed_.get() + static_cast<std::size_t>(block) * BLOCK * lane_stride_;
     }
 
     const bool has_bias_, is_relu_;
+    const bool halves_;  // training rounds the factors of its products to bfloat16
     const int panels_;
     const std::size_t lane_stride_;  // an odd number of cache lines, which spread over the sets
     Parameter kernel_, bias_;
@@ -157,8 +253,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_relu) {
-    return std::make_unique<DenseOp>(in, out, has_bias, is_relu);
+std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_relu, bool halves) {
+    return std::make_unique<DenseOp>(in, out, has_bias, is_relu, halves);
 }
 
 }  // namespace inkproof

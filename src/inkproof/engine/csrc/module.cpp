@@ -168,11 +168,11 @@ void bind_graph(nb::module_& m) {
              [](Graph* self,
                 const std::vector<std::tuple<std::string, std::vector<int>, std::vector<float>>>&
                     operations,
-                int features, int threads) {
+                int features, int threads, bool halves) {
                  std::vector<OpSpec> specs;
                  for (const auto& [kind, integers, floats] : operations)
                      specs.push_back({kind, integers, floats});
-                 new (self) Graph(specs, features, threads);
+                 new (self) Graph(specs, features, threads, halves);
              })
         .def("set_optimizer",
              [](Graph& self, const std::map<std::string, double>& options) {
@@ -257,6 +257,7 @@ NB_MODULE(INKPROOF_MODULE, m) {
     bind_augment(m);
     bind_graph(m);
 
+    m.attr("HAS_HALVES") = INKPROOF_HALF != 0;
     m.def("multiply_add_rate", &multiply_add_rate, nb::arg("seconds"),
           nb::call_guard<nb::gil_scoped_release>());
     m.def("memory_rate", &memory_rate, nb::arg("bytes"), nb::arg("seconds"), nb::arg("writes"),
@@ -271,12 +272,13 @@ NB_MODULE(INKPROOF_MODULE, m) {
 
     nb::class_<Network>(m, "Network")
         .def("__init__",
-             [](Network* self, const std::vector<std::tuple<int, int, bool>>& layers, int threads) {
+             [](Network* self, const std::vector<std::tuple<int, int, bool>>& layers, int threads,
+                bool halves) {
                  std::vector<LayerSpec> specs;
                  for (const auto& [inputs, units, is_relu] : layers)
                      specs.push_back(
                          {inputs, units, is_relu ? Activation::relu : Activation::linear});
-                 new (self) Network(specs, threads);
+                 new (self) Network(specs, threads, halves);
              })
         .def("set_weights",
              [](Network& self, int layer, Array2<float> kernel, Array1<float> bias) {

@@ -12,7 +12,6 @@ namespace {
 constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
 constexpr int INFERENCE_LANES = 128;
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
-constexpr int BACKWARD_INPUTS = 48;  // whose errors a task works out: a multiple of every tile
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
@@ -29,15 +28,15 @@ Range listed(const Operand& operand, Range inputs) {
 
 }  // namespace
 
-Network::Network(const std::vector<LayerSpec>& specs, int threads)
-    : team_(threads), scratch_(static_cast<std::size_t>(threads)) {
+Network::Network(const std::vector<LayerSpec>& specs, int threads, bool uses_halves)
+    : uses_halves_(uses_halves && INKPROOF_HALF), team_(threads), scratch_(static_cast<std::size_t>(threads)) {
     for (std::size_t i = 0; i < specs.size(); ++i) {
         Layer layer;
         layer.spec = specs[i];
         layer.panels = (specs[i].units + PANEL - 1) / PANEL;
         layer.padded = layer.panels * PANEL;
         layer.lane_stride = static_cast<std::size_t>(layer.panels | 1) * PANEL;
-        layer.panel_stride = static_cast<std::size_t>(specs[i].inputs) * PANEL;
+        layer.panel_stride = static_cast<std::size_t>(round_up(specs[i].inputs, 2)) * PANEL;
         const bool last = i + 1 == specs.size();
         layer.wide = layer.panels >= threads && !(last && specs[i].units <= NARROW_UNITS);
         layer.halves = layer.panels >= 8 ? 2 : 1;
@@ -48,8 +47,8 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads)
     last_in_shares_ = layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
     input_parts_ = Data::parts(specs.front().inputs);
     const int inputs = specs.front().inputs;
-    all_inputs_ = Buffer<std::uint32_t>(static_cast<std::size_t>(inputs));
-    for (int k = 0; k < inputs; ++k)
+    all_inputs_ = Buffer<std::uint32_t>(static_cast<std::size_t>(round_up(inputs, 2)));
+    for (int k = 0; k < round_up(inputs, 2); ++k)
         all_inputs_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(k * PANEL);
 }
 
@@ -92,6 +91,10 @@ Batch Network::make_batch(int lanes, int members) const {
     Batch batch;
     batch.inputs = Inputs(layers_.front().spec.inputs, lanes);
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
+    if (uses_halves_) {
+        batch.input_pairs = Buffer<Pair>(blocks * batch.inputs.block_stride / 2);
+        batch.input_lanes = Buffer<Pair>(blocks * batch.inputs.block_stride / 2);
+    }
     for (const Layer& layer : layers_) {
         batch.outputs.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
         Buffer<std::uint16_t> alive(static_cast<std::size_t>(layer.panels));
@@ -104,6 +107,9 @@ Batch Network::make_batch(int lanes, int members) const {
             const auto inputs = static_cast<std::size_t>(layers_[i - 1].padded);
             rows[i].offsets = Buffer<std::uint32_t>(inputs);
             rows[i].x = Buffer<float>(blocks * inputs * BLOCK);
+            if (!uses_halves_) continue;
+            rows[i].pairs = Buffer<Pair>(blocks * inputs * BLOCK / 2);
+            rows[i].lanes = Buffer<Pair>(blocks * inputs * BLOCK / 2);
         }
         batch.rows.push_back(std::move(rows));
     }
@@ -116,7 +122,9 @@ void Network::reserve_training(int lanes) {
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
     errors_.clear();
     transposed_.clear();
+    transposed_pairs_.clear();
     for (const Layer& layer : layers_) {
+        transposed_pairs_.emplace_back(uses_halves_ ? blocks * BLOCK / 2 * layer.lane_stride : 0);
         errors_.emplace_back(blocks * static_cast<std::size_t>(layer.padded * BLOCK));
         transposed_.emplace_back(blocks * BLOCK * layer.lane_stride);
     }
@@ -130,12 +138,16 @@ void Network::reserve_training(int lanes) {
     for (Scratch& scratch : scratch_) {
         scratch.transposed = Buffer<float>(blocks * BLOCK * SPARSE_PANELS * PANEL);
         scratch.units = Buffer<UnitAt>(static_cast<std::size_t>(widest));
+        if (!uses_halves_) continue;
+        scratch.error_pairs = Buffer<Pair>(blocks * static_cast<std::size_t>(widest * BLOCK / 2));
+        scratch.pair_at.reserve(static_cast<std::size_t>(widest / 2));
     }
     capacity_ = static_cast<int>(blocks) * BLOCK;
 }
 
 // Lists which of a layer's inputs are not zero in the whole batch, and moves those together.
 void Network::list_rows(int index, Batch& batch, int member) const {
+    if (layers_[static_cast<std::size_t>(index)].half) return list_pairs(index, batch, member);
     const auto below_at = static_cast<std::size_t>(index - 1);
     const Layer& below = layers_[below_at];
     Rows& rows = batch.rows[static_cast<std::size_t>(member)][static_cast<std::size_t>(index)];
@@ -160,12 +172,16 @@ void Network::list_rows(int index, Batch& batch, int member) const {
 Operand Network::operand(int index, const Batch& batch, int member) const {
     if (index == 0) {
         const Inputs& in = batch.inputs;
-        return {all_inputs_.get(), layers_.front().spec.inputs, in.x.get(), in.block_stride};
+        const Layer& layer = layers_.front();
+        const int count = layer.half ? round_up(layer.spec.inputs, 2) : layer.spec.inputs;
+        return {all_inputs_.get(),       count, in.x.get(), in.block_stride,
+                batch.input_pairs.get(), batch.input_lanes.get()};
     }
     const auto at = static_cast<std::size_t>(index);
     const Rows& rows = batch.rows[static_cast<std::size_t>(member)][at];
     return {rows.offsets.get(), rows.count, rows.x.get(),
-            static_cast<std::size_t>(layers_[at - 1].padded * BLOCK)};
+            static_cast<std::size_t>(layers_[at - 1].padded * BLOCK), rows.pairs.get(),
+            rows.lanes.get()};
 }
 
 // Computes one layer's outputs for some of its panels and some vectors of lanes.
@@ -226,6 +242,11 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
                 for (int p = 0; p < group_panels; ++p) {
                     const int first_unit = (group + p) * PANEL;
                     each_block([&](std::size_t block, int first, int count) {
+                        if (layer.half)
+                            return add_inputs_half(
+                                index, from, group + p, block, {first, first + count},
+                                {k / 2, std::min(k + INPUTS_AT_ONCE, from.count) / 2},
+                                y + block * y_stride + first_unit * BLOCK);
                         forward_panel(w + p * layer.panel_stride, from.rows + k,
                                       std::min(INPUTS_AT_ONCE, from.count - k),
                                       from.x + block * from.block_stride + k * BLOCK,
@@ -350,6 +371,8 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
 // the units that it owns, so that few weights are read that another thread writes: moving those
 // between the cores costs more than all the sums.
 void Network::backward_shares(int index, const Batch& batch, int member, Scratch& scratch) {
+    if (layers_[static_cast<std::size_t>(index)].half)
+        return backward_shares_half(index, batch, member, scratch);
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const Operand below = operand(index, batch, member);
     const auto below_stride =
@@ -423,6 +446,7 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
         float* t = transposed_[below_at].get() +
                    static_cast<std::size_t>(block * BLOCK) * below.lane_stride + mine.begin;
         to_lanes(d, t, below.lane_stride, round_up(rows, PANEL), VB);
+        if (below.half) pair_errors(index - 1, block, mine.begin, round_up(rows, PANEL));
     }
 }
 
@@ -456,6 +480,9 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
                 }
             });
         }
+    } else if (layer.half) {
+        const Range whole{inputs.begin, round_up(inputs.end, 2)};
+        update_half(index, batch, from, listed(from, whole), panels, weights, scale);
     } else {
         const Range mine = listed(from, inputs);
         for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
@@ -536,6 +563,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
     reserve_training(chunk);
     if (!fused) clear_sums();
     const bool sparse = data.sparse();
+    choose_halves(sparse);
     const int last = static_cast<int>(layers_.size()) - 1;
     Totals totals;
     bool stop = false;
@@ -560,6 +588,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             const int lanes = static_cast<int>(std::min<std::int64_t>(chunk,
                                                                       batch_end(first) - first));
             data.gather(batch.inputs, order, first, lanes, count, parts);
+            if (layers_.front().half) pair_inputs(batch, parts, lanes);
             if (member != 0) return;
             batch.lanes = lanes;
             batch.blocks = (lanes + BLOCK - 1) / BLOCK;
@@ -570,6 +599,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                    layer.weights.get(), layer.biases.get(), -learning_rate);
         };
         if (count > 0) fetch(batches_[0], 0);
+        round_weights(member);
         team_.barrier();
         watch.start();
         const Batch* before = nullptr;  // its wide layers are still to be updated
@@ -635,6 +665,8 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 if (goal == Goal::descend && next == batch_end(first))
                     apply_sums(member, -learning_rate);
                 team_.barrier();
+                round_weights(member);
+                team_.barrier();
             }
             lap(others);
             first = next;
@@ -644,6 +676,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             if (layer.wide) descend(i, *before, my_panels(layer, member));
         }
     });
+    for (Layer& layer : layers_) layer.half = false;
     return totals;
 }
 

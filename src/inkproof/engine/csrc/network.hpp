@@ -9,11 +9,14 @@
 #include <vector>
 
 #include "data.hpp"
+#include "half.hpp"
 #include "kernels.hpp"
 #include "laps.hpp"
 #include "team.hpp"
 
 namespace inkproof {
+
+constexpr int BACKWARD_INPUTS = 48;  // whose errors a task works out: a multiple of every tile
 
 enum class Activation { linear, relu };
 
@@ -30,7 +33,10 @@ struct Layer {
                               // one unit's errors of all lanes spread over the cache's sets
     bool wide;  // split over the threads by panels, or else by lanes (forward) and inputs (update)
     int halves;  // into which its units fall for the gradient of its inputs
+    bool half = false;  // its products are of numbers rounded to bfloat16, in this pass
     Buffer<float> weights, biases;
+    Buffer<Pair> by_input;  // the weights' roundings, see half.hpp
+    Buffer<Half> by_unit;
     Buffer<float> weight_sums, bias_sums;  // gradients, where they are needed by themselves
 };
 
@@ -39,12 +45,16 @@ struct Rows {
     Buffer<std::uint32_t> offsets;  // input * PANEL
     int count = 0;
     Buffer<float> x;  // [block][listed input][lane]
+    // Of a layer that works with halves, whose list is of whole pairs of neighbours, instead:
+    Buffer<Pair> pairs;  // [block][listed pair][lane]
+    Buffer<Pair> lanes;  // [block][listed input][pair of lanes]
 };
 
 // One batch (or a part of one) on its way through the network.
 struct Batch {
     int lanes = 0, blocks = 0;
     Inputs inputs;
+    Buffer<Pair> input_pairs, input_lanes;  // the same as halves: [block][pair][lane], and as Rows
     std::vector<Buffer<float>> outputs;  // of each layer, [block][unit][lane]
     std::vector<Buffer<std::uint16_t>> alive;  // of each layer, [panel]: units that are not zero
     std::vector<std::vector<Rows>> rows;       // [thread][layer], of all but the first
@@ -55,7 +65,9 @@ struct Operand {
     const std::uint32_t* rows;
     int count;
     const float* x;
-    std::size_t block_stride;
+    std::size_t block_stride;  // of x; and of the halves, which need half the memory
+    const Pair* pairs;
+    const Pair* lanes;
 };
 
 struct Totals {
@@ -102,7 +114,9 @@ private:
 
 class Network {
 public:
-    Network(const std::vector<LayerSpec>& specs, int threads);
+    // uses_halves: training rounds the factors of products to bfloat16, but for those of sparse
+    // inputs and of the last layer. The weights stay float32, and so does inference.
+    Network(const std::vector<LayerSpec>& specs, int threads, bool uses_halves);
 
     const std::vector<Layer>& layers() const { return layers_; }
     int threads() const { return team_.size(); }
@@ -132,6 +146,8 @@ private:
     struct Scratch {  // of one thread
         Buffer<float> transposed;
         Buffer<UnitAt> units;
+        Buffer<Pair> error_pairs;         // [block][listed pair of units][lane]
+        std::vector<std::size_t> pair_at;  // where their weights lie in each row
     };
 
     // What a pass of training does with the gradients.
@@ -158,6 +174,18 @@ private:
     void update(int layer, const Batch& batch, bool sparse, int member, Range panels,
                 Range inputs, float* weights, float* biases, float scale) const;
     void apply_sums(int member, float scale);
+
+    // With factors rounded to bfloat16, in network_half.cpp.
+    void choose_halves(bool sparse);
+    void round_weights(int member);
+    void pair_inputs(Batch& batch, Range parts, int lanes) const;
+    void list_pairs(int layer, Batch& batch, int member) const;
+    void add_inputs_half(int layer, const Operand& from, int panel, std::size_t block, Range vectors,
+                         Range pairs, float* y) const;
+    void backward_shares_half(int layer, const Batch& batch, int member, Scratch& scratch);
+    void pair_errors(int layer, int block, int begin, int rows);
+    void update_half(int layer, const Batch& batch, const Operand& from, Range listed,
+                     Range panels, float* weights, float scale) const;
     void softmax(const Batch& batch, const std::int64_t* labels, std::int64_t first,
                  float* probabilities, float* losses, std::int32_t* hits) const;
 
@@ -165,6 +193,7 @@ private:
     Range my_inputs(const Layer& layer, int member) const;
     Range my_vectors(const Batch& batch, int member) const;
 
+    const bool uses_halves_;
     std::vector<Layer> layers_;
     mutable Team team_;
     Team alone_{1};
@@ -176,6 +205,7 @@ private:
     std::vector<Batch> inference_;  // of each thread
     std::vector<Buffer<float>> errors_;       // of each layer, [block][unit][lane]
     std::vector<Buffer<float>> transposed_;   // the same, [lane][unit]
+    std::vector<Buffer<Pair>> transposed_pairs_;  // and [pair of lanes][unit]
     bool last_in_shares_;                     // the last layer's outputs are sums of two shares
     Buffer<float> output_shares_[2];          // of the last layer, by half of its inputs
     Buffer<float> other_share_;               // of the errors: that of the second half of the units
