@@ -126,7 +126,7 @@ def measure(name: str, peers: list[environments.Peer], given: argparse.Namespace
         peer
         for peer in peers
         if (workload.dense or peer.kind == "training")
-        and (workload.network != "dense" or peer.library != "channels_last")
+        and (workload.network != "dense" or peer.library not in ("channels_last", "autocast"))
         and (workload.network == "dense" or peer.name != "scikit-learn")
     ]
     arrays = data_of(workload, given.images)

@@ -62,6 +62,12 @@ INKPROOF = Peer(name="inkproof", label="Inkproof", worker="inkproof_train.py")
 PEERS = {
     peer.name: peer
     for peer in (
+        Peer(
+            name="inkproof-bfloat16",
+            label="Inkproof, bfloat16",
+            worker="inkproof_train.py",
+            library="bfloat16",
+        ),
         _keras("tensorflow", "TensorFlow"),
         _keras("jax", "JAX"),
         _keras("torch", "PyTorch"),
@@ -76,6 +82,14 @@ PEERS = {
             label="PyTorch, eager, channels_last",
             worker="torch_eager.py",
             library="channels_last",
+            environment="torch-eager",
+            variables={"CUDA_VISIBLE_DEVICES": "-1"},
+        ),
+        Peer(
+            name="torch-bfloat16",
+            label="PyTorch, eager, channels_last, bfloat16 autocast",
+            worker="torch_eager.py",
+            library="autocast",
             environment="torch-eager",
             variables={"CUDA_VISIBLE_DEVICES": "-1"},
         ),
@@ -113,7 +127,7 @@ def prepare(peer: Peer) -> Path:
     ------
     subprocess.CalledProcessError : something could not be installed
     """
-    if peer is INKPROOF:
+    if peer.worker == INKPROOF.worker:
         return Path(sys.executable)
     name = peer.environment or peer.name
     folder = ROOT / "build" / "bench" / name

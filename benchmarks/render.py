@@ -14,7 +14,7 @@ import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["measurement", "startup", "write"]
 
@@ -27,6 +27,8 @@ TITLES = {
     "500x2-dense-adam": "784-500-500-10 on dense random inputs, with Adam",
     "convnet": "A convolutional network on MNIST",
     "convnet-bn": "The same with batch normalization",
+    "inference-500x2": "Predictions of 784-500-500-10",
+    "inference-convnet": "Predictions of the convolutional network",
     "startup": "Start-up",
 }
 NOTES = {
@@ -70,33 +72,39 @@ def seconds(participant: dict[str, Any], key: str = "seconds") -> list[float]:
     return [numbers[key] for numbers in participant["rounds"]]
 
 
+def ratios(participant: dict[str, Any], base: dict[str, Any], key: str = "seconds") -> list[float]:
+    """Set one number against another participant's of the same round."""
+    pairs = zip(seconds(participant, key), seconds(base, key), strict=True)
+    return [theirs / ours for theirs, ours in pairs]
+
+
 def measurement(content: dict[str, Any]) -> list[str]:
     """Give the lines of one measured workload: who, on what, and the tables."""
     ours, *others = content["participants"]
     trainers = [ours, *(other for other in others if other["kind"] == "training")]
     libraries = [other for other in others if other["kind"] == "sgemm"]
     count = len(ours["rounds"])
-    rows = []
-    for participant in trainers:
-        ratios = [
-            theirs / our for theirs, our in zip(seconds(participant), seconds(ours), strict=True)
-        ]
-        rows.append(
-            (
-                participant["label"],
-                versions(participant),
-                spread(seconds(participant), 3),
-                spread(seconds(participant, "train_seconds"), 3),
-                "1" if participant is ours else spread(ratios, 1),
-                f"{participant['rounds'][-1]['val_accuracy']:.4f}",
-            )
+    bases = [ours, *(other for other in others if other["name"] == "inkproof-bfloat16")]
+    rows = [
+        (
+            participant["label"],
+            versions(participant),
+            spread(seconds(participant), 3),
+            spread(seconds(participant, "train_seconds"), 3),
+            *(
+                "1" if participant is base else spread(ratios(participant, base), 1)
+                for base in bases
+            ),
+            f"{participant['rounds'][-1]['val_accuracy']:.4f}",
         )
+        for participant in trainers
+    ]
     header = (
         "program",
         "versions",
         "seconds an epoch",
         "of which training",
-        "ratio to Inkproof",
+        *(f"ratio to {base['label']}" for base in bases),
         f"validation accuracy after {count + 1} epochs",
     )
     lines = [*facts(content, ours), "", *table(header, rows)]
@@ -172,6 +180,28 @@ def shares(
     ]
 
 
+def inference(content: dict[str, Any]) -> list[str]:
+    """Give the lines of one measurement of predictions."""
+    host = content["machine"]
+    ours, theirs = content["participants"]
+    rows = []
+    for size in content["sizes"]:
+        key = f"batch_{size}"
+        times = [
+            spread((1000 * value for value in seconds(who, key)), 3 if size < 1000 else 1)
+            for who in (ours, theirs)
+        ]
+        rows.append((f"{size:,}", *times, spread(ratios(theirs, ours, key), 2)))
+    return [
+        f"- {host['processor']}, {host['cores']} cores",
+        f"- {host['os']}, Python {host['python']}; {versions(ours)}, {versions(theirs)}",
+        f"- {content['date'][:10]}, commit {content['commit']}, {len(ours['rounds'])} rounds",
+        f"- `{content['command']}`",
+        "",
+        *table(("images at once", "Inkproof, ms a call", "ONNX Runtime, ms a call", "ratio"), rows),
+    ]
+
+
 def startup(content: dict[str, Any]) -> list[str]:
     """Give the lines of one measurement of start-up times."""
     host = content["machine"]
@@ -185,6 +215,9 @@ def startup(content: dict[str, Any]) -> list[str]:
         "",
         *table(("command", "seconds"), rows),
     ]
+
+
+RENDERERS: Final = {"inference": inference, "startup": startup}
 
 
 def write(folder: Path) -> Path:
@@ -202,7 +235,7 @@ def write(folder: Path) -> Path:
         lines += [f"## {title}", ""]
         lines += [NOTES[name], ""] if name in NOTES else []
         for content in found:
-            lines += [*(startup if name == "startup" else measurement)(content), ""]
+            lines += [*RENDERERS.get(content["benchmark"], measurement)(content), ""]
     path = folder / "RESULTS.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path

@@ -28,7 +28,7 @@ from inkproof import (
     TrainingConfig,
     train,
 )
-from inkproof.engine import Network, default_isa
+from inkproof.engine import Network, default_isa, usable_precision
 from inkproof.layers import Layer
 from inkproof.randomness import Use, permutation
 
@@ -67,6 +67,7 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
         )
     )
     threads, isa = given.threads, default_isa()
+    precision = given.library or "float32"
 
     def on_epoch(epoch: Epoch) -> None:
         if epoch.number == 1:
@@ -74,6 +75,7 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
                 versions={"inkproof": version("inkproof")},
                 threads=threads,
                 isa=isa,
+                precision=usable_precision(precision),
             )
         else:
             talk.done(
@@ -94,6 +96,7 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
             batch_size=given.batch_size,
             optimizer=optimizer(given),
             threads=given.threads,
+            precision=precision,
         ),
         on_epoch=on_epoch,
     )
@@ -126,7 +129,12 @@ def on_vectors(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namesp
         }
 
     epoch(1)
-    talk.ready(versions={"inkproof": version("inkproof")}, threads=network.threads, isa=network.isa)
+    talk.ready(
+        versions={"inkproof": version("inkproof")},
+        threads=network.threads,
+        isa=network.isa,
+        precision=network.precision,
+    )
     for number in range(2, given.epochs + 2):
         talk.wait()
         talk.done(**epoch(number))

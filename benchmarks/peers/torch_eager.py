@@ -1,4 +1,4 @@
-"""The work in PyTorch as one writes it for speed, eager or with ``torch.compile``.
+"""The work in PyTorch as one writes it for speed: eager, with ``torch.compile`` or in bfloat16.
 
 Tensors in memory, batches by index, no DataLoader; loss and accuracy are added up as tensors, as
 the history needs them, and read once an epoch. Compiled are the network, its loss and its gradient,
@@ -68,14 +68,16 @@ def main() -> None:
         side = round(train.shape[1] ** 0.5)
         train, validation = (x.reshape(-1, 1, side, side) for x in (train, validation))
         model = convnet(side, given.units[-1], normalized=given.network == "convnet-bn")
-        if given.library in ("channels_last", "compile"):
+        if given.library in ("channels_last", "autocast", "compile"):
             model = model.to(memory_format=torch.channels_last)
             train, validation = (
                 x.contiguous(memory_format=torch.channels_last) for x in (train, validation)
             )
 
     def judge(images: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = model(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=given.library == "autocast"):
+            scores = model(images)
+        scores = scores.float()
         return functional.cross_entropy(scores, wanted), scores
 
     if given.library == "compile":
