@@ -243,14 +243,15 @@ def test_augmentation_of_what_is_no_image():
 
 def test_what_poll_raises_ends_a_pass_and_an_evaluation():
     net = network((Conv2D(64, 5, padding="same"), Flatten(), OUTPUT))
-    rows = net.prepare(np.ones((20_000, FEATURES), dtype=np.uint8))
-    labels = np.zeros(20_000, dtype=np.int64)
+    count = 600_000  # which takes much longer than poll is waited for, on any machine
+    rows = net.prepare(np.ones((count, FEATURES), dtype=np.uint8))
+    labels = np.zeros(count, dtype=np.int64)
 
     def poll(done):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        net.train(rows, labels, np.arange(20_000), batch_size=32, learning_rate=0.001, poll=poll)
+        net.train(rows, labels, np.arange(count), batch_size=32, learning_rate=0.001, poll=poll)
     with pytest.raises(KeyboardInterrupt):
         net.evaluate(rows, labels, poll=poll)
 

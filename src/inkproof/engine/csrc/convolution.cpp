@@ -195,15 +195,12 @@ public:
         if (training) reserve_halves(blocks);
         if (static_cast<int>(scratch_.size()) < members)
             for (int i = 0; i < members; ++i) scratch_.emplace_back(*this);
-        few_in_.reserve(in_);
-        few_out_.reserve(out_);
         if (!training || shares_.size() > 0) return;
         shares_ = Buffer<float>(static_cast<std::size_t>(parts_ * panels_) * share_size());
         turned_ = Buffer<float>(turned_size());
     }
 
     void forward(const Step& step, const Worker& worker) override {
-        if (has_few_lanes(step)) return forward_few(step, worker);
         const bool halves = halves_ && step.training;
         if (halves) take_halves(step, worker);
         worker.each(step.blocks * w_.out_height, [&](int task) {
@@ -227,6 +224,32 @@ public:
                     product(kernel_.values.get() + p * kernel_.panel_stride, scratch.runs.data(),
                             runs, x, y + p * PANEL * BLOCK, bias_.values.get() + p * PANEL,
                             is_relu_, std::min(PANEL, filters_ - p * PANEL), vectors);
+            }
+        });
+    }
+
+    // A task is one image's row of outputs. Positions that see the whole width of the window see
+    // runs of the same lengths, and go together.
+    void forward_few(const Step& step, const Worker& worker) override {
+        worker.each(step.lanes * w_.out_height, [&](int task) {
+            const int row = task / w_.out_height, oy = task % w_.out_height;
+            Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
+            const auto is_whole = [&](int ox) {
+                const Range xs = w_.columns(ox);
+                return xs.end - xs.begin == w_.kernel_width;
+            };
+            for (int ox = 0; ox < w_.out_width;) {
+                int together = 1;
+                while (is_whole(ox) && together < UPDATE_INPUTS && ox + together < w_.out_width &&
+                       is_whole(ox + together))
+                    ++together;
+                const int runs = list_runs(oy, ox, scratch.runs.data());
+                with_constant<UPDATE_INPUTS>(together, [&](auto count) {
+                    few_positions<decltype(count)::value>(
+                        scratch.runs.data(), runs, in_.row(row),
+                        out_.row(row) + (oy * w_.out_width + ox) * filters_);
+                });
+                ox += together;
             }
         });
     }
@@ -308,34 +331,6 @@ private:
         return count;
     }
 
-    // A task is one lane's row of outputs. Positions that see the whole width of the window see
-    // runs of the same lengths, and go together.
-    void forward_few(const Step& step, const Worker& worker) {
-        few_in_.take(in_, worker);
-        worker.each(step.lanes * w_.out_height, [&](int task) {
-            const int lane = task / w_.out_height, oy = task % w_.out_height;
-            Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
-            const auto is_whole = [&](int ox) {
-                const Range xs = w_.columns(ox);
-                return xs.end - xs.begin == w_.kernel_width;
-            };
-            for (int ox = 0; ox < w_.out_width;) {
-                int together = 1;
-                while (is_whole(ox) && together < UPDATE_INPUTS && ox + together < w_.out_width &&
-                       is_whole(ox + together))
-                    ++together;
-                const int runs = list_runs(oy, ox, scratch.runs.data());
-                with_constant<UPDATE_INPUTS>(together, [&](auto count) {
-                    few_positions<decltype(count)::value>(
-                        scratch.runs.data(), runs, few_in_.lane(lane),
-                        few_out_.lane(lane) + (oy * w_.out_width + ox) * filters_);
-                });
-                ox += together;
-            }
-        });
-        few_out_.give(out_, worker);
-    }
-
     template <int K>
     void few_positions(const Run* runs, int run_count, const float* x, float* y) const {
         const auto apart = static_cast<std::size_t>(w_.stride_x * w_.channels);
@@ -351,12 +346,10 @@ private:
             // What belongs to no filter must not fall on the next position, which another thread
             // may have written.
             const int units = std::min(PANEL, filters_ - p * PANEL);
-            for (int i = 0; i < K; ++i) {
-                alignas(64) float values[PANEL];
-                for (int j = 0; j < VP; ++j)
-                    store(values + j * VL, is_relu_ ? relu(sum[i][j]) : sum[i][j]);
-                std::copy(values, values + units, y + i * filters_ + p * PANEL);
-            }
+            for (int i = 0; i < K; ++i)
+                for (int j = 0; j < VP && j * VL < units; ++j)
+                    store_some(y + i * filters_ + p * PANEL + j * VL,
+                               is_relu_ ? relu(sum[i][j]) : sum[i][j], units - j * VL);
         }
     }
 
@@ -607,7 +600,6 @@ private:
     mutable Parameter kernel_, bias_;
     Buffer<float> turned_;
     Buffer<float> shares_;  // [part][panel][row, and one for the bias][16]
-    FewLanes few_in_, few_out_;
     std::vector<Scratch> scratch_;
 };
 

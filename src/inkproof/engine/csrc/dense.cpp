@@ -30,8 +30,6 @@ public:
     }
 
     void reserve(int blocks, int members, bool training) override {
-        few_in_.reserve(in_);
-        few_out_.reserve(out_);
         const std::size_t wanted = static_cast<std::size_t>(blocks) * BLOCK * lane_stride_;
         if (!training || transposed_.size() >= wanted) return;
         transposed_ = Buffer<float>(wanted);
@@ -42,7 +40,6 @@ public:
 
     // Few units are split by lanes as well.
     void forward(const Step& step, const Worker& worker) override {
-        if (has_few_lanes(step)) return forward_few(step, worker);
         const bool halves = halves_ && step.training;
         if (halves) take_halves(step, worker);
         const int parts = panels_ >= 8 ? 1 : VB / TILE_VECTORS;
@@ -67,6 +64,25 @@ public:
             for (int u = 0; u < units; ++u)
                 for (int v = first; v < first + vectors; ++v)
                     store(y + u * BLOCK + v * VL, relu(load(y + u * BLOCK + v * VL)));
+        });
+    }
+
+    void forward_few(const Step& step, const Worker& worker) override {
+        worker.each((panels_ + FEW_PANELS - 1) / FEW_PANELS, [&](int task) {
+            const int first = task * FEW_PANELS;
+            with_constant<FEW_PANELS>(std::min(FEW_PANELS, panels_ - first), [&](auto count) {
+                constexpr int P = decltype(count)::value;
+                for (int row = 0; row < step.lanes; ++row) {
+                    V sum[1][P * VP];
+                    for (int j = 0; j < P * VP; ++j)
+                        sum[0][j] = load(bias_.values.get() + first * PANEL + j * VL);
+                    add_rows<1, P>(sum, kernel_.values.get() + first * kernel_.panel_stride,
+                                   kernel_.panel_stride, in_.features, in_.row(row), 0);
+                    float* y = out_.row(row) + first * PANEL;
+                    for (int j = 0; j < P * VP; ++j)
+                        store(y + j * VL, is_relu_ ? relu(sum[0][j]) : sum[0][j]);
+                }
+            });
         });
     }
 
@@ -133,27 +149,6 @@ public:
     }
 
 private:
-    void forward_few(const Step& step, const Worker& worker) {
-        few_in_.take(in_, worker);
-        worker.each((panels_ + FEW_PANELS - 1) / FEW_PANELS, [&](int task) {
-            const int first = task * FEW_PANELS;
-            with_constant<FEW_PANELS>(std::min(FEW_PANELS, panels_ - first), [&](auto count) {
-                constexpr int P = decltype(count)::value;
-                for (int lane = 0; lane < step.lanes; ++lane) {
-                    V sum[1][P * VP];
-                    for (int j = 0; j < P * VP; ++j)
-                        sum[0][j] = load(bias_.values.get() + first * PANEL + j * VL);
-                    add_rows<1, P>(sum, kernel_.values.get() + first * kernel_.panel_stride,
-                                   kernel_.panel_stride, in_.features, few_in_.lane(lane), 0);
-                    float* y = few_out_.lane(lane) + first * PANEL;
-                    for (int j = 0; j < P * VP; ++j)
-                        store(y + j * VL, is_relu_ ? relu(sum[0][j]) : sum[0][j]);
-                }
-            });
-        });
-        few_out_.give(out_, worker);
-    }
-
 #if INKPROOF_HALF
     void reserve_halves(int blocks) {
         if (!halves_) return;
@@ -246,7 +241,6 @@ private:
     Parameter kernel_, bias_;
     Buffer<std::uint32_t> rows_;     // where each input's row of a panel begins
     Buffer<UnitAt> units_;
-    FewLanes few_in_, few_out_;
     Buffer<float> transposed_;       // the errors, [block][lane][unit]
     std::vector<Buffer<float>> scratch_;  // of each thread
 };

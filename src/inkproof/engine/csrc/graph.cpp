@@ -368,6 +368,16 @@ void Graph::probabilities(const Step& step, const std::int64_t* labels, std::int
     });
 }
 
+// As gather and the operations' way forward.
+void Graph::run_few(const Data& data, std::int64_t first, const Step& step, const Worker& worker) {
+    worker.each(step.lanes, [&](int lane) {
+        data.read(first + lane, tensors_.front()->row(lane), nullptr, 0, 0, nullptr);
+    });
+    for (auto& op : ops_) op->forward_few(step, worker);
+    if (worker.member() == 0) tensors_.back()->to_lanes();
+    worker.barrier();
+}
+
 void Graph::exchange_averages() {
     for (Parameter* p : parameters_)
         if (p->average.size()) std::swap(p->values, p->average);
@@ -390,8 +400,12 @@ Totals Graph::infer(const Data& data, const std::int64_t* labels, float* probabi
             Step step;
             step.lanes = static_cast<int>(std::min(chunk, count - first));
             step.blocks = (step.lanes + BLOCK - 1) / BLOCK;
-            gather(data, nullptr, first, step, nullptr, worker);
-            for (auto& op : ops_) op->forward(step, worker);
+            if (step.lanes <= FEW_LANES) {
+                run_few(data, first, step, worker);
+            } else {
+                gather(data, nullptr, first, step, nullptr, worker);
+                for (auto& op : ops_) op->forward(step, worker);
+            }
             probabilities(step, labels, first, probabilities_into, worker);
             if (member == 0) {
                 for (int i = 0; labels && i < step.lanes; ++i) {

@@ -91,6 +91,7 @@ private:
                 const Augmenter* augmenter, const Worker& worker);
     void mix(const Step& step, float share, const Worker& worker);
     void errors(const Step& step, const Targets& targets, const Worker& worker);
+    void run_few(const Data& data, std::int64_t first, const Step& step, const Worker& worker);
     void probabilities(const Step& step, const std::int64_t* labels, std::int64_t first,
                        float* into, const Worker& worker);
     void exchange_averages();

@@ -148,6 +148,8 @@ private:
         Buffer<UnitAt> units;
         Buffer<Pair> error_pairs;         // [block][listed pair of units][lane]
         std::vector<std::size_t> pair_at;  // where their weights lie in each row
+        Buffer<float> row;                 // of few: one layer's outputs, and
+        Buffer<Entry> entries;             // those of them that are not zero
     };
 
     // What a pass of training does with the gradients.
@@ -165,6 +167,7 @@ private:
     Operand operand(int layer, const Batch& batch, int member) const;
     void forward(int layer, Batch& batch, bool sparse, int member, Range panels, Range vectors,
                  Scratch& scratch) const;
+    void forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const;
     void forward_shares(const Batch& batch, int member);
     void softmax_errors(const Batch& batch, const std::int64_t* labels, const std::int64_t* rows,
                         std::int64_t first, float share_of_mean, Range vectors);

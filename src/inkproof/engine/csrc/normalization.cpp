@@ -38,6 +38,25 @@ public:
         });
     }
 
+    void forward_few(const Step& step, const Worker& worker) override {
+        if (worker.member() == 0)
+            for (int c = 0; c < channels_; ++c) {
+                set_factor(c, mean_.values[c], variance_.values[c]);
+                batch_factor_[c] *= gamma_.values[c];
+            }
+        worker.barrier();
+        each_part(step, worker, positions_, [&](int row, int first, int count) {
+            for (int p = first; p < first + count; ++p)
+                for (int c = 0; c < channels_; c += VL) {
+                    const V x = load_any(in_.row(row) + p * channels_ + c);
+                    store_some(out_.row(row) + p * channels_ + c,
+                               (x - load(batch_mean_.get() + c)) * load(batch_factor_.get() + c) +
+                                   load(beta_.values.get() + c),
+                               channels_ - c);
+                }
+        });
+    }
+
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
         each_group(worker, [&](const Group& group) {
             V mean[CHANNELS_A_TASK], factor[CHANNELS_A_TASK];

@@ -23,6 +23,22 @@ Window Window::of(int height, int width, int channels, int kernel_height, int ke
     return w;
 }
 
+void Tensor::to_lanes() const {
+    to_features(row(0), few_stride(), value(0, 0), round_up(features, PANEL), 1);
+}
+
+void Tensor::from_lanes() const {
+    inkproof::to_lanes(value(0, 0), row(0), few_stride(), round_up(features, PANEL), 1);
+}
+
+void Op::forward_few(const Step& step, const Worker& worker) {
+    if (worker.member() == 0) in_.to_lanes();
+    worker.barrier();
+    forward(step, worker);
+    if (worker.member() == 0) out_.from_lanes();
+    worker.barrier();
+}
+
 namespace {
 
 // --- Activations ---------------------------------------------------------------------------------
@@ -93,6 +109,13 @@ public:
         });
     }
 
+    void forward_few(const Step& step, const Worker& worker) override {
+        each_part(step, worker, in_.features, [&](int row, int first, int count) {
+            for (int k = first; k < first + count; k += VL)
+                store(out_.row(row) + k, activate<F>(load(in_.row(row) + k)));
+        });
+    }
+
     void backward(const Step& step, const Worker& worker, bool) override {
         each_row(step, worker, in_.features, [&](int block, int k) {
             const float *x = in_.value(block, k), *y = out_.value(block, k);
@@ -122,6 +145,13 @@ public:
         });
     }
 
+    void forward_few(const Step& step, const Worker& worker) override {
+        each_part(step, worker, in_.features, [&](int row, int first, int count) {
+            for (int k = first; k < first + count; k += VL)
+                store(out_.row(row) + k, load(in_.row(row) + k) + load(forked_.row(row) + k));
+        });
+    }
+
     // The fork takes its share when the block's own operations are done.
     void backward(const Step& step, const Worker& worker, bool) override {
         each_row(step, worker, in_.features, [&](int block, int k) {
@@ -141,6 +171,7 @@ public:
     ForkOp(Tensor& forked, const Tensor& joined) : Op(forked, forked), joined_(joined) {}
 
     void forward(const Step&, const Worker&) override {}
+    void forward_few(const Step&, const Worker&) override {}
 
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
         if (!input_errors) return;
@@ -185,6 +216,12 @@ public:
             const std::uint32_t kept = draw(step, block, k);
             kept_[static_cast<std::size_t>(block) * in_.features + k] = kept;
             keep(kept, x, y);
+        });
+    }
+
+    void forward_few(const Step& step, const Worker& worker) override {
+        each_part(step, worker, in_.features, [&](int row, int first, int count) {
+            std::copy(in_.row(row) + first, in_.row(row) + first + count, out_.row(row) + first);
         });
     }
 
@@ -250,6 +287,30 @@ public:
                             }
                         store(y + v, is_max_ ? sum : sum * share);
                     }
+                }
+            }
+        });
+    }
+
+    void forward_few(const Step& step, const Worker& worker) override {
+        worker.each(step.lanes * w_.out_height, [&](int task) {
+            const int row = task / w_.out_height, oy = task % w_.out_height;
+            const auto at = [&](int iy, int ix, int c) {
+                return load_any(in_.row(row) + (iy * w_.width + ix) * w_.channels + c);
+            };
+            for (int ox = 0; ox < w_.out_width; ++ox) {
+                const Range ys = w_.rows(oy), xs = w_.columns(ox);
+                const float share = 1.0f / static_cast<float>((ys.end - ys.begin) *
+                                                              (xs.end - xs.begin));
+                float* y = out_.row(row) + (oy * w_.out_width + ox) * w_.channels;
+                for (int c = 0; c < w_.channels; c += VL) {
+                    V sum = is_max_ ? at(ys.begin, xs.begin, c) : V{};
+                    for (int iy = ys.begin; iy < ys.end; ++iy)
+                        for (int ix = xs.begin; ix < xs.end; ++ix) {
+                            const V x = at(iy, ix, c);
+                            sum = is_max_ ? (x > sum ? x : sum) : sum + x;
+                        }
+                    store_some(y + c, is_max_ ? sum : sum * share, w_.channels - c);
                 }
             }
         });
@@ -346,6 +407,18 @@ public:
                 for (int p = 0; p < positions_; ++p)
                     sum += load(in_.value(block, p * channels_ + c) + v);
                 store(out_.value(block, c) + v, sum * share);
+            }
+        });
+    }
+
+    void forward_few(const Step& step, const Worker& worker) override {
+        const float share = 1.0f / static_cast<float>(positions_);
+        each_part(step, worker, channels_, [&](int row, int first, int count) {
+            for (int c = first; c < first + count; c += VL) {
+                V sum{};
+                for (int p = 0; p < positions_; ++p)
+                    sum += load_any(in_.row(row) + p * channels_ + c);
+                store(out_.row(row) + c, sum * share);
             }
         });
     }

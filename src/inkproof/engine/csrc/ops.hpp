@@ -1,7 +1,8 @@
 // What a network of any form is made of: tensors, parameters, and operations on them.
 //
 // A tensor lies as [block][feature][32 lanes], as in kernels.hpp; an image's features in the order
-// height, width, channel. Every number of a result is worked out by one thread, as sums in a fixed
+// height, width, channel. So few rows that most lanes would be empty lie as [row][feature] instead
+// when a network is only run: there features are the vector. Every number of a result is worked out by one thread, as sums in a fixed
 // order, so that how the work is split changes no bit. The lanes of a last, short block that stand
 // for no row hold any finite values, and errors of 0.
 #pragma once
@@ -27,6 +28,7 @@ struct Tensor {
         const std::size_t wanted = stride * static_cast<std::size_t>(blocks);
         if (values.size() < wanted) values = Buffer<float>(wanted);
         if (with_errors && errors.size() < wanted) errors = Buffer<float>(wanted);
+        if (few_.size() == 0) few_ = Buffer<float>(few_stride() * VL);
     }
     float* value(int block, int feature) const {
         return values.get() + static_cast<std::size_t>(block) * stride +
@@ -37,10 +39,24 @@ struct Tensor {
                static_cast<std::size_t>(feature) * BLOCK;
     }
 
+    // The values of one of few rows, [feature]; a panel that begins at any of them may be read.
+    float* row(int lane) const {
+        return few_.get() + static_cast<std::size_t>(lane) * few_stride();
+    }
+    // Brings few rows to their lanes, and back.
+    void to_lanes() const;
+    void from_lanes() const;
+
     const int features;
     const std::size_t stride;  // of a block; a panel that begins at any feature may be read
     Buffer<float> values;
     Buffer<float> errors;  // gradients of the loss with respect to the values
+
+private:
+    std::size_t few_stride() const {
+        return static_cast<std::size_t>(round_up(features, PANEL) + PANEL);
+    }
+    Buffer<float> few_;  // [row][feature]
 };
 
 // What the operations need to know of the batch that is under way.
@@ -93,6 +109,8 @@ public:
         (void)blocks, (void)members, (void)training;
     }
     virtual void forward(const Step& step, const Worker& worker) = 0;
+    // The same for few rows of a network that is only run, to the same bits.
+    virtual void forward_few(const Step& step, const Worker& worker);
     // From the errors of the output the gradients of the parameters and, where they are wanted,
     // the errors of the input.
     virtual void backward(const Step& step, const Worker& worker, bool input_errors) = 0;
@@ -164,45 +182,29 @@ void each_row(const Step& step, const Worker& worker, int features, F&& f) {
     });
 }
 
-// Whether a step has so few lanes that units are to be the vector.
-static inline bool has_few_lanes(const Step& step) {
-    return !step.training && step.lanes <= FEW_LANES;
+// Calls f(row, first, count) for a task of some features of one of few rows.
+template <typename F>
+void each_part(const Step& step, const Worker& worker, int features, F&& f) {
+    constexpr int part = 64 * PANEL;
+    const int parts = (features + part - 1) / part;
+    worker.each(step.lanes * parts, [&](int task) {
+        const int first = task % parts * part;
+        f(task / parts, first, std::min(part, features - first));
+    });
 }
 
-// A tensor's values of a few lanes, [lane][feature], and back.
-class FewLanes {
-public:
-    void reserve(const Tensor& tensor) {
-        stride_ = static_cast<std::size_t>(round_up(tensor.features, PANEL));
-        if (values_.size() == 0) values_ = Buffer<float>(stride_ * VL);
-    }
-    void take(const Tensor& tensor, const Worker& worker) const {
-        in_parts(worker, [&](int first, int count) {
-            to_lanes(tensor.value(0, first), lane(0) + first, stride_, count, 1);
-        });
-    }
-    void give(const Tensor& tensor, const Worker& worker) const {
-        in_parts(worker, [&](int first, int count) {
-            to_features(lane(0) + first, stride_, tensor.value(0, first), count, 1);
-        });
-    }
-    float* lane(int lane) const {
-        return values_.get() + static_cast<std::size_t>(lane) * stride_;
-    }
-
-private:
-    template <typename F>
-    void in_parts(const Worker& worker, F&& f) const {
-        constexpr int part = 64 * PANEL;
-        const int rows = static_cast<int>(stride_);
-        worker.each((rows + part - 1) / part, [&](int task) {
-            f(task * part, std::min(part, rows - task * part));
-        });
-    }
-
-    std::size_t stride_ = 0;
-    Buffer<float> values_;
-};
+// A vector's first numbers, to any place.
+static inline void store_some(float* to, V v, int count) {
+    if (count >= VL)
+        std::memcpy(to, &v, sizeof v);
+    else
+        std::memcpy(to, &v, sizeof(float) * static_cast<std::size_t>(count));
+}
+static inline V load_any(const float* from) {
+    V v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
 
 // 1 for the lanes of a vector that stand for a row, 0 for the others.
 static inline V lane_mask(const Step& step, int block, int vector) {
