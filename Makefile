@@ -34,6 +34,9 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/dense.py
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/picture.py
 
 # The model that ships: its data, its training, its calibration; about half an hour on two cores.
 handwriting: $(VENV)/dev.stamp
