@@ -104,7 +104,13 @@ def on_images(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespa
 
 def on_vectors(talk: turns.Turns, data: turns.Data, given: turns.argparse.Namespace) -> None:
     features = data.train.shape[1]
-    network = Network(layers(given), (features,), threads=given.threads, optimizer=optimizer(given))
+    network = Network(
+        layers(given),
+        (features,),
+        threads=given.threads,
+        optimizer=optimizer(given),
+        precision=given.library or "float32",
+    )
     network.set_weights(Model(layers(given), input_shape=(features,)).weights())
     inputs, unseen = network.prepare(data.train), network.prepare(data.validation)
 

@@ -184,14 +184,21 @@ void Data::gather_lists(Inputs& inputs, const std::int64_t* order, std::int64_t 
             const std::int64_t at = first + block * BLOCK + b;
             const auto row = static_cast<std::size_t>(order ? order[at] : at);
             const auto lane = static_cast<std::size_t>(block * BLOCK + b);
+            // What the next batch needs of these inputs; and where that of the one after lies.
             if (order && at + lanes < count) {
                 const auto ahead = static_cast<std::size_t>(order[at + lanes]);
-                const std::size_t filled = bounds_[ahead * stride + stride - 1];
-                const std::size_t start = starts_[ahead];
+                const std::uint16_t* bounds = &bounds_[ahead * stride];
+                const std::size_t start = starts_[ahead] + bounds[parts.begin];
+                const auto filled = static_cast<std::size_t>(bounds[parts.end] - bounds[parts.begin]);
                 fetch_ahead(&features_of_[start], filled * sizeof(std::uint16_t));
                 fetch_ahead(bytes_ ? static_cast<const void*>(&byte_values_[start])
                                    : static_cast<const void*>(&float_values_[start]),
                             filled * value_bytes);
+            }
+            if (order && at + 2 * lanes < count) {
+                const auto later = static_cast<std::size_t>(order[at + 2 * lanes]);
+                __builtin_prefetch(&bounds_[later * stride]);
+                __builtin_prefetch(&starts_[later]);
             }
             const std::uint16_t* bounds = &bounds_[row * stride];
             if (parts.begin == 0 && parts.end > 0) inputs.bounds[lane] = bounds;

@@ -186,6 +186,10 @@ template <int K, int P>
 HALF_CODE void update_tile_half(float* w, Roundings to, std::size_t panel_stride,
                                 const std::uint32_t* rows, const Pair* x, std::size_t block_stride,
                                 const Pair* t, std::size_t t_stride, int lanes, float scale) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 16
+        for (int i = 0; i < K; ++i) __builtin_prefetch(w + p * panel_stride + rows[i], 1);
     V sum[K][P];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)

@@ -170,9 +170,13 @@ static inline void backward_rows(const float* w, const std::uint32_t* rows, int 
 // x: K listed inputs, one after the other; t: from the first of P panels' units.
 template <int K, int P>
 static inline void update_tile(float* w, std::size_t panel_stride, const std::uint32_t* rows,
-                               const float* x,
-                               std::size_t block_stride, const float* t, std::size_t t_stride,
-                               int lanes, float scale) {
+                               const float* x, std::size_t block_stride, const float* t,
+                               std::size_t t_stride, int lanes, float scale) {
+    // The weights are wanted at the end, and may come from far away.
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 16
+        for (int i = 0; i < K; ++i) __builtin_prefetch(w + p * panel_stride + rows[i], 1);
     V sum[K][P * VP];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)
