@@ -29,6 +29,7 @@ TITLES = {
     "convnet-bn": "The same with batch normalization",
     "inference-500x2": "Predictions of 784-500-500-10",
     "inference-convnet": "Predictions of the convolutional network",
+    "scaling": "How cost grows",
     "startup": "Start-up",
 }
 NOTES = {
@@ -37,6 +38,9 @@ NOTES = {
     "convnet": "Keras' introductory example: 3x3 convolutions of 32 and 64 filters, each with ReLU "
     "and 2x2 max-pooling, dropout of one half, a dense layer.",
     "convnet-bn": "Batch normalization between each convolution and its ReLU.",
+    "scaling": "Stacks of dense layers on random numbers without a zero, 784 inputs, two layers of 512 and "
+    "batches of 32 but for what changes; the best of several passes. Of the rate: all multiply-adds, of "
+    "the way forward, the way back and the update, against those that the cores do at best.",
     "startup": "Wall-clock time of a whole process, from the disk's cache.",
 }
 OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
@@ -202,6 +206,42 @@ def inference(content: dict[str, Any]) -> list[str]:
     ]
 
 
+def scaling(content: dict[str, Any]) -> list[str]:
+    """Give the lines of one measurement of how cost grows."""
+    host = content["machine"]
+    rows = [
+        (
+            name,
+            f"{point['value']:,}",
+            f"{point['images']:,}",
+            f"{point['seconds']:.3f}",
+            f"{100 * point['ideal_seconds'] / point['seconds']:.0f}",
+        )
+        for name, points in content["sweeps"].items()
+        for point in points
+    ]
+    memory = [
+        (
+            f"{row['width']:,}",
+            "Adam",
+            *(f"{row[key]:.0f}" for key in ("taken", "weights", "state")),
+            f"{2 * (row['weights'] + row['state']) + 64:.0f}",
+        )
+        for row in content["memory"]
+    ]
+    return [
+        f"- {host['processor']}, {host['cores']} cores, engine variant {content['isa']}",
+        f"- {content['date'][:10]}, commit {content['commit']}",
+        "",
+        *table(("what changes", "to", "images", "seconds a pass", "of the rate, %"), rows),
+        "",
+        "Memory of a training beside its data, MiB; the limit is twice the weights and what the "
+        "optimiser remembers, and 64 MiB:",
+        "",
+        *table(("units of both layers", "optimiser", "taken", "weights", "state", "limit"), memory),
+    ]
+
+
 def startup(content: dict[str, Any]) -> list[str]:
     """Give the lines of one measurement of start-up times."""
     host = content["machine"]
@@ -217,7 +257,7 @@ def startup(content: dict[str, Any]) -> list[str]:
     ]
 
 
-RENDERERS: Final = {"inference": inference, "startup": startup}
+RENDERERS: Final = {"inference": inference, "scaling": scaling, "startup": startup}
 
 
 def write(folder: Path) -> Path:

@@ -26,6 +26,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import machine
+import render
 from dense import FOLDER, commit, say
 from inkproof import Dense, Model, engine
 from inkproof.figures.style import axes_styled, colours_of, drawn, new_figure, save
@@ -192,6 +193,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=FOLDER.parent)
     given = parser.parse_args()
     content: dict[str, Any] = {
+        "benchmark": "scaling",
+        "workload": "scaling",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine.describe(),
@@ -230,6 +233,7 @@ def main() -> int:
     (results / "scaling.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (given.out / "docs").mkdir(exist_ok=True)
     print(save(picture(content), given.out / "docs" / "scaling.png"))
+    render.write(given.out / "benchmarks")
     return 0
 
 
