@@ -38,9 +38,10 @@ NOTES = {
     "convnet": "Keras' introductory example: 3x3 convolutions of 32 and 64 filters, each with ReLU "
     "and 2x2 max-pooling, dropout of one half, a dense layer.",
     "convnet-bn": "Batch normalization between each convolution and its ReLU.",
-    "scaling": "Stacks of dense layers on random numbers without a zero, 784 inputs, two layers of 512 and "
-    "batches of 32 but for what changes; the best of several passes. Of the rate: all multiply-adds, of "
-    "the way forward, the way back and the update, against those that the cores do at best.",
+    "scaling": "Stacks of dense layers on random numbers without a zero, 784 inputs, two layers of "
+    "512 and batches of 32 but for what changes; the best of several passes. Of the rate: all "
+    "multiply-adds, of the way forward, the way back and the update, against those that the cores "
+    "do at best.",
     "startup": "Wall-clock time of a whole process, from the disk's cache.",
 }
 OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
