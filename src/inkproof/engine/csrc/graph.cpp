@@ -13,7 +13,7 @@ constexpr int CHUNK = 512;  // rows that go through together at most, where laye
 constexpr std::size_t CHUNK_BYTES = std::size_t{16} << 20;  // of values and errors: they stay in
                                                             // the last-level cache
 constexpr int INFERENCE_LANES = 256;
-constexpr std::int64_t ALONE_PRODUCTS = std::int64_t{1} << 26;  // a few milliseconds: waking
+constexpr std::int64_t ALONE_PRODUCTS = std::int64_t{1} << 24;  // a third of a millisecond: waking
                                                                 // others up would not pay
 
 }  // namespace
