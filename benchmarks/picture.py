@@ -64,7 +64,9 @@ def picture(contents: dict[str, dict[str, Any]], theme: Theme) -> Figure:
                 ratios(who, content["participants"][0]),
                 who["name"].startswith("inkproof"),
             )
-            for who in content["participants"]
+            for who in sorted(
+                content["participants"], key=lambda who: not who["name"].startswith("inkproof")
+            )
             if who.get("kind", "training") == "training"
         ]
         for name, content in contents.items()
@@ -75,7 +77,7 @@ def picture(contents: dict[str, dict[str, Any]], theme: Theme) -> Figure:
     most = max(statistics.median(values) for rows in bars.values() for _, values, _ in rows)
     for axes, (name, rows) in zip(panels[:, 0], bars.items(), strict=True):
         axes_styled(axes, colours, grid="x")
-        axes.set_title(PANELS[name], loc="left")
+        axes.set_title(PANELS[name], loc="left", color=colours.ink)
         for at, (_, values, is_ours) in enumerate(rows):
             middle = statistics.median(values)
             shade = colours.first if is_ours else colours.second

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 import machine
 import render
@@ -144,7 +145,7 @@ def _status(field: str) -> float:
 def picture(content: dict[str, Any]) -> Figure:
     """Draw a panel a sweep: measured seconds, and the line that arithmetic allows."""
     colours = colours_of("light")
-    figure = new_figure(9.0, 5.6, colours)
+    figure = new_figure(9.6, 5.6, colours)
     panels = figure.subplots(2, 3)
     labels = {
         "width": "units of each hidden layer",
@@ -172,7 +173,7 @@ def picture(content: dict[str, Any]) -> Figure:
             [p["ideal_seconds"] * k for p, k in zip(points, per, strict=True)],
             color=colours.second,
             linestyle="--",
-            label="all multiply-adds at the processor's rate",
+            label="all multiply-adds at\nthe processor's rate",
         )
         axes.set_xlabel(labels[name])
         axes.set_ylabel(unit)
@@ -182,6 +183,12 @@ def picture(content: dict[str, Any]) -> Figure:
         else:
             axes.set_xscale("log", base=10 if name == "images" else 2)
             axes.set_yscale("log")
+            shown = values if name == "images" else values[:: 3 if name == "batch" else 2]
+            axes.set_xticks(shown, [f"{value:,}" for value in shown])
+            if name == "batch":  # less than two powers of ten
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:,g}"))
+            axes.minorticks_off()
     last = panels.flat[-1]
     last.axis("off")
     handles, names = panels.flat[0].get_legend_handles_labels()
