@@ -1,6 +1,8 @@
-"""Hypothesis strategies that several tests share."""
+"""Hypothesis strategies and random draws that several tests share."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from inkproof.data import Split
 
-__all__ = ["byte_arrays", "image_arrays", "labels_of", "splits"]
+__all__ = ["byte_arrays", "image_arrays", "labels_of", "random_weights", "splits"]
 
 
 def byte_arrays(dimensions: int, largest: int = 6) -> st.SearchStrategy[np.ndarray]:
@@ -48,3 +50,13 @@ def splits(draw: st.DrawFn, role: str = "train", most: int = 300) -> Split:
         role=role,
         class_names=tuple(f"class {number}" for number in range(classes)),
     )
+
+
+def random_weights(sizes, rng):
+    """Draw Glorot-uniform kernels and small biases for a stack of dense layers of these sizes."""
+    weights = []
+    for inputs, units in itertools.pairwise(sizes):
+        limit = np.sqrt(6 / (inputs + units))
+        weights.append(rng.uniform(-limit, limit, (inputs, units)).astype(np.float32))
+        weights.append(rng.uniform(-0.1, 0.1, units).astype(np.float32))
+    return weights

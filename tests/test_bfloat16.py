@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from inkproof import (
 )
 from inkproof.errors import UnknownNameError
 from reference_network import Reference
+from strategies import random_weights
 
 needs_bfloat16 = pytest.mark.skipif(
     engine.usable_precision("bfloat16") == "float32",
@@ -97,15 +97,6 @@ def network(sizes, *, precision="bfloat16", threads=1, optimizer=None):
     return engine.Network(
         dense_layers(sizes), (sizes[0],), threads=threads, precision=precision, optimizer=optimizer
     )
-
-
-def random_weights(sizes, rng):
-    weights = []
-    for inputs, units in itertools.pairwise(sizes):
-        limit = np.sqrt(6 / (inputs + units))
-        weights.append(rng.uniform(-limit, limit, (inputs, units)).astype(np.float32))
-        weights.append(rng.uniform(-0.1, 0.1, units).astype(np.float32))
-    return weights
 
 
 def distance(found, expected):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -18,6 +16,7 @@ from inkproof.errors import (
     UnsupportedError,
 )
 from inkproof.layers import Activation, Dense, Flatten
+from strategies import random_weights
 
 VARIANTS = engine.variants()
 KINK = 1e-6  # a hidden sum this near to zero may fall on either side of ReLU's kink
@@ -30,15 +29,6 @@ def layers(sizes, activation="relu"):
 
 def network(sizes, *, threads=1, isa=None, activation="relu"):
     return engine.Network(layers(sizes, activation), (sizes[0],), threads=threads, isa=isa)
-
-
-def random_weights(sizes, rng):
-    weights = []
-    for inputs, units in itertools.pairwise(sizes):
-        limit = np.sqrt(6 / (inputs + units))
-        weights.append(rng.uniform(-limit, limit, (inputs, units)).astype(np.float32))
-        weights.append(rng.uniform(-0.1, 0.1, units).astype(np.float32))
-    return weights
 
 
 class Reference:
