@@ -258,7 +258,12 @@ def startup(content: dict[str, Any]) -> list[str]:
     ]
 
 
-RENDERERS: Final = {"inference": inference, "scaling": scaling, "startup": startup}
+RENDERERS: Final = {
+    "inference-500x2": inference,
+    "inference-convnet": inference,
+    "scaling": scaling,
+    "startup": startup,
+}
 
 
 def write(folder: Path) -> Path:
@@ -276,7 +281,7 @@ def write(folder: Path) -> Path:
         lines += [f"## {title}", ""]
         lines += [NOTES[name], ""] if name in NOTES else []
         for content in found:
-            lines += [*RENDERERS.get(content["benchmark"], measurement)(content), ""]
+            lines += [*RENDERERS.get(name, measurement)(content), ""]
     path = folder / "RESULTS.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path

@@ -119,6 +119,36 @@ def test_ratios_are_of_one_round():
     assert "0 % of the cores' time in the median turn, 1 % in the worst" in line
 
 
+def test_ratios_are_to_both_precisions_where_both_were_measured():
+    half = participant(
+        "inkproof-bfloat16", **OURS | {"seconds": (0.5, 1.0, 1.0), "train_seconds": (0.4, 0.8, 0.9)}
+    )
+    slow = participant("slow", **OURS | {"seconds": (8.0, 12.0, 40.0)})
+    lines = module("render").measurement(content(participant("inkproof", **OURS), half, slow))
+    [header, *rows] = [line for line in lines if line.startswith(("| program", "| Ink", "| Slow"))]
+    assert "ratio to Inkproof | ratio to Inkproof-Bfloat16 |" in header
+    assert "| 1 | 2.0 [2.0 - 4.0] |" in rows[0]
+    assert "| 0.5 [0.2 - 0.5] | 1 |" in rows[1]
+    assert "| 8.0 [6.0 - 10.0] | 16.0 [12.0 - 40.0] |" in rows[2]
+
+
+def test_predictions_and_growth_have_tables():
+    render = module("render")
+    ours = participant("inkproof", batch_1=(0.001, 0.002, 0.003), batch_1000=(0.01, 0.01, 0.02))
+    theirs = participant("peer", batch_1=(0.002, 0.002, 0.002), batch_1000=(0.04, 0.01, 0.02))
+    lines = render.inference(content(ours, theirs) | {"sizes": [1, 1000]})
+    assert lines[-2:] == [
+        "| 1 | 2.000 [1.000 - 3.000] | 2.000 [2.000 - 2.000] | 1.00 [0.67 - 2.00] |",
+        "| 1,000 | 10.0 [10.0 - 20.0] | 20.0 [10.0 - 40.0] | 1.00 [1.00 - 4.00] |",
+    ]
+    point = {"value": 4096, "images": 1200, "seconds": 2.0, "ideal_seconds": 1.5}
+    memory = {"width": 512, "taken": 13.1, "weights": 2.6, "state": 5.1}
+    grown = content() | {"isa": "v4", "sweeps": {"width": [point]}, "memory": [memory]}
+    lines = render.scaling(grown)
+    assert "| width | 4,096 | 1,200 | 2.000 | 75 |" in lines
+    assert lines[-1] == "| 512 | Adam | 13 | 3 | 5 | 79 |"
+
+
 def test_the_share_of_matrix_products_is_of_one_round():
     library = participant(
         "mkl",
@@ -150,7 +180,7 @@ def test_all_files_become_one_page(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--peers", "keras"), "--peers: unknown 'keras'; known: keras-tensorflow, keras-jax, "),
+        (("--peers", "keras"), "--peers: unknown 'keras'; known: inkproof-bfloat16, keras-"),
         (("--workloads", "mnist"), "--workloads: unknown 'mnist'; known: 500x2, 512x3, "),
         (("--epochs", "0"), "--epochs must be at least 1"),
     ],
