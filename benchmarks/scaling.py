@@ -27,7 +27,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 import machine
 import render
-from dense import FOLDER, commit, say
+from dense import FOLDER, Workload, commit, say, training_flops
 from inkproof import Dense, Model, engine
 from inkproof.figures.style import axes_styled, colours_of, drawn, new_figure, save
 
@@ -62,9 +62,9 @@ class Point:
 
     @property
     def flops(self) -> int:
-        """Count a pass's multiplications and additions, as dense.py does."""
-        products = [a * b for a, b in zip(self.sizes, self.sizes[1:], strict=False)]
-        return 2 * (3 * sum(products) - products[0]) * self.images
+        """Count a pass's multiplications and additions."""
+        units = tuple(self.sizes[1:])
+        return training_flops(FEATURES, Workload(units=units), self.images)
 
 
 def of_sweep(name: str, value: int) -> Point:

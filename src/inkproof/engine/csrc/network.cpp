@@ -704,10 +704,13 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 if (!layers_.front().wide) team_.barrier();
             } else {
                 team_.barrier();
-                if (goal == Goal::descend && next == batch_end(first))
+                if (goal == Goal::descend && next == batch_end(first)) {
                     apply_sums(member, -learning_rate);
-                team_.barrier();
-                round_weights(member);
+                    if (uses_halves_) {
+                        team_.barrier();
+                        round_weights(member);
+                    }
+                }
                 team_.barrier();
             }
             lap(others);
