@@ -109,6 +109,25 @@ void Data::list_filled(const T* raw) {
     }
 }
 
+V Data::vector(std::int64_t row, int feature) const {
+    const int left = features_ - feature;
+    if (left <= 0) return V{};
+    const std::size_t at = static_cast<std::size_t>(row) * static_cast<std::size_t>(features_) +
+                           static_cast<std::size_t>(feature);
+    const V value = (bytes_ ? read_vector(bytes_ + at, left) : read_vector(floats_ + at, left)) *
+                        scale_ + offset_;
+    return left >= VL ? value : from_bits((1u << left) - 1) ? value : V{};
+}
+
+void Data::fetch_row(std::int64_t row) const {
+    const auto width = static_cast<std::size_t>(features_);
+    const std::size_t at = static_cast<std::size_t>(row) * width;
+    if (bytes_)
+        fetch_ahead(bytes_ + at, width);
+    else
+        fetch_ahead(floats_ + at, width * sizeof(float));
+}
+
 void Data::read(std::int64_t row, float* into, const Augmenter* augmenter, std::uint64_t seed,
                 std::uint32_t epoch, float* scratch) const {
     const std::size_t begin = static_cast<std::size_t>(row) * static_cast<std::size_t>(features_);

@@ -46,6 +46,11 @@ public:
     void gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
                 std::int64_t count, Range parts) const;
 
+    // VL features of a row from one on, as the network sees them; zeros beyond the last.
+    V vector(std::int64_t row, int feature) const;
+    // Asks for a row ahead of its use.
+    void fetch_row(std::int64_t row) const;
+
     // One row as the network sees it, [feature]; with an augmenter, distorted first.
     void read(std::int64_t row, float* into, const Augmenter* augmenter, std::uint64_t seed,
               std::uint32_t epoch, float* scratch) const;

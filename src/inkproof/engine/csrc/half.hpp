@@ -27,6 +27,12 @@ namespace inkproof {
 typedef std::uint32_t Pair;
 typedef std::uint16_t Half;
 
+// What the factors of training's products are; sums, weights and inference are always float32.
+//   halves          rounded to bfloat16, but for those of sparse inputs and of the last layer
+//   tiles           all rounded, with whole tiles as factors (tiles.hpp)
+//   emulated_tiles  the same without AMX, which is slow: for tests
+enum class Factors { floats, halves, tiles, emulated_tiles };
+
 #if INKPROOF_HALF
 
 // Whatever uses the newer instructions carries them itself: nothing else here may.

@@ -9,7 +9,6 @@ namespace inkproof {
 
 namespace {
 
-constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
 constexpr int INFERENCE_LANES = 128;
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
 
@@ -28,23 +27,28 @@ Range listed(const Operand& operand, Range inputs) {
 
 }  // namespace
 
-Network::Network(const std::vector<LayerSpec>& specs, int threads, bool uses_halves)
-    : uses_halves_(uses_halves && INKPROOF_HALF), team_(threads), scratch_(static_cast<std::size_t>(threads)) {
+Network::Network(const std::vector<LayerSpec>& specs, int threads, Factors factors)
+    : factors_(INKPROOF_HALF ? factors : Factors::floats),
+      uses_halves_(factors_ == Factors::halves),
+      uses_tiles_(factors_ == Factors::tiles || factors_ == Factors::emulated_tiles),
+      team_(threads), scratch_(static_cast<std::size_t>(threads)) {
     for (std::size_t i = 0; i < specs.size(); ++i) {
         Layer layer;
         layer.spec = specs[i];
         layer.panels = (specs[i].units + PANEL - 1) / PANEL;
         layer.padded = layer.panels * PANEL;
         layer.lane_stride = static_cast<std::size_t>(layer.panels | 1) * PANEL;
-        layer.panel_stride = static_cast<std::size_t>(round_up(specs[i].inputs, 2)) * PANEL;
+        const int padded_inputs = round_up(specs[i].inputs, uses_tiles_ ? 32 : 2);
+        layer.panel_stride = static_cast<std::size_t>(padded_inputs) * PANEL;
         const bool last = i + 1 == specs.size();
-        layer.wide = layer.panels >= threads && !(last && specs[i].units <= NARROW_UNITS);
+        layer.wide = (layer.panels >= threads || uses_tiles_) &&
+                     !(last && specs[i].units <= NARROW_UNITS);
         layer.halves = layer.panels >= 8 ? 2 : 1;
         layer.weights = Buffer<float>(layer.panels * layer.panel_stride);
         layer.biases = Buffer<float>(static_cast<std::size_t>(layer.padded));
         layers_.push_back(std::move(layer));
     }
-    last_in_shares_ = layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
+    last_in_shares_ = !uses_tiles_ && layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
     input_parts_ = Data::parts(specs.front().inputs);
     const int inputs = specs.front().inputs;
     all_inputs_ = Buffer<std::uint32_t>(static_cast<std::size_t>(round_up(inputs, 2)));
@@ -556,6 +560,13 @@ Range Network::my_vectors(const Batch& batch, int member) const {
     return share((batch.lanes + VL - 1) / VL, 1, member, threads());
 }
 
+void Network::clear_times() {
+    times_.clear();
+    for (const Layer& layer : layers_)
+        times_.push_back({"dense", layer.spec.inputs, layer.spec.units,
+                          std::int64_t{layer.spec.inputs} * layer.spec.units});
+}
+
 void Network::clear_sums() {
     for (Layer& layer : layers_) {
         layer.weight_sums = Buffer<float>(layer.weights.size());
@@ -600,6 +611,8 @@ Totals Network::gradients(const Data& data, const std::int64_t* labels) {
 Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                      const std::int64_t* order, std::int64_t count, int batch_size,
                      float learning_rate, const std::function<bool(std::int64_t)>& poll) {
+    if (uses_tiles_)
+        return pass_by_tiles(goal, data, labels, order, count, batch_size, learning_rate, poll);
     const bool fused = goal == Goal::descend && batch_size <= CHUNK;
     const int chunk = std::min(batch_size, CHUNK);
     reserve_training(chunk);
@@ -610,10 +623,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
     Totals totals;
     bool stop = false;
     Pulse pulse(poll);
-    times_.clear();
-    for (const Layer& layer : layers_)
-        times_.push_back({"dense", layer.spec.inputs, layer.spec.units,
-                          std::int64_t{layer.spec.inputs} * layer.spec.units});
+    clear_times();
 
     team_.run([&](int member) {
         Stopwatch watch;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "data.hpp"
@@ -16,6 +17,7 @@
 
 namespace inkproof {
 
+constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
 constexpr int BACKWARD_INPUTS = 48;  // whose errors a task works out: a multiple of every tile
 
 enum class Activation { linear, relu };
@@ -112,11 +114,13 @@ private:
     std::chrono::steady_clock::time_point asked_ = std::chrono::steady_clock::now();
 };
 
+struct Tiles;
+template <typename Unit>
+class TileWorker;
+
 class Network {
 public:
-    // uses_halves: training rounds the factors of products to bfloat16, but for those of sparse
-    // inputs and of the last layer. The weights stay float32, and so does inference.
-    Network(const std::vector<LayerSpec>& specs, int threads, bool uses_halves);
+    Network(const std::vector<LayerSpec>& specs, int threads, Factors factors);
 
     const std::vector<Layer>& layers() const { return layers_; }
     int threads() const { return team_.size(); }
@@ -159,6 +163,7 @@ private:
                 const std::int64_t* order, std::int64_t count, int batch_size,
                 float learning_rate, const std::function<bool(std::int64_t)>& poll);
 
+    void clear_times();
     Batch make_batch(int lanes, int members) const;
     void reserve_training(int lanes);
     void clear_sums();
@@ -196,7 +201,19 @@ private:
     Range my_inputs(const Layer& layer, int member) const;
     Range my_vectors(const Batch& batch, int member) const;
 
-    const bool uses_halves_;
+    // By tiles, in network_tiles.cpp.
+    template <typename Unit>
+    friend class TileWorker;
+    Totals pass_by_tiles(Goal goal, const Data& data, const std::int64_t* labels,
+                         const std::int64_t* order, std::int64_t count, int batch_size,
+                         float learning_rate, const std::function<bool(std::int64_t)>& poll);
+    template <typename Unit>
+    Totals pass_by(Goal goal, const Data& data, const std::int64_t* labels,
+                   const std::int64_t* order, std::int64_t count, int batch_size,
+                   float learning_rate, const std::function<bool(std::int64_t)>& poll);
+
+    const Factors factors_;
+    const bool uses_halves_, uses_tiles_;
     std::vector<Layer> layers_;
     mutable Team team_;
     Team alone_{1};
@@ -215,6 +232,7 @@ private:
     Buffer<float> losses_;
     Buffer<std::int32_t> hits_;
     std::vector<OpTime> times_;
+    std::shared_ptr<Tiles> tiles_;  // not unique: its type is whole in one file only
 };
 
 }  // namespace inkproof

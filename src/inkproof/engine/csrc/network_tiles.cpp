@@ -1,0 +1,612 @@
+// How a stack of dense layers is trained by products of whole tiles.
+//
+// The weights stay float32 where they lie; roundings live only as long as a product needs them, in
+// the first-level cache. A pair of panels goes, some inputs at a time, through the update of the
+// step before, is rounded as it is written back, and then multiplied by the next batch.
+//
+// A thread keeps to its own units of a layer: it alone updates their weights, and it alone takes
+// the errors of the outputs below through their activation. So few barriers are left: after each
+// layer's outputs, after the loss, and where the two halves of an error's sum come together. Each
+// thread gathers the whole batch for itself: moving it between cores takes longer.
+#include <algorithm>
+#include <cmath>
+
+#include "network.hpp"
+#include "tiles.hpp"
+
+#if INKPROOF_HALF
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace inkproof {
+
+bool request_tiles() {
+#if defined(__linux__) && defined(__x86_64__)
+    constexpr int request_permission = 0x1023, tile_data = 18;  // arch_prctl(2)
+    static const bool is_granted = [] {
+        unsigned eax, ebx, ecx, edx;
+        __asm__ volatile("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(0));
+        constexpr unsigned bfloat16 = 1u << 22, tile = 1u << 24;
+        return (edx & bfloat16) != 0 && (edx & tile) != 0 && __builtin_cpu_supports("avx512bf16") &&
+               syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+    }();
+    return is_granted;
+#else
+    return false;
+#endif
+}
+
+namespace {
+
+constexpr int TILE_INPUTS = 128;  // of two panels, that are updated and then multiplied at once
+
+Range times(Range range, int factor) { return {range.begin * factor, range.end * factor}; }
+
+}  // namespace
+
+// What a layer reads: the outputs of the layer below, or a batch of the data.
+struct TileInputs {
+    TileInputs() = default;
+    TileInputs(int features, int blocks)
+        : padded(round_up(features, TILE_DEPTH)),
+          lane_stride(static_cast<std::size_t>(padded / TILE_DEPTH | 1) * TILE_DEPTH),
+          by_lane(static_cast<std::size_t>(blocks) * BLOCK * lane_stride),
+          by_feature(static_cast<std::size_t>(blocks) * BLOCK * static_cast<std::size_t>(padded)) {}
+
+    int padded = 0;
+    std::size_t lane_stride = 0;
+    Buffer<Half> by_lane;     // [block][lane][feature]
+    Buffer<Half> by_feature;  // [block][feature][lane]
+    Buffer<std::uint8_t> filled;  // of each 16 features of the data, whether any is not zero
+
+    std::size_t lanes_of(int block) const { return static_cast<std::size_t>(block) * BLOCK * lane_stride; }
+    std::size_t features_of(int block) const {
+        return static_cast<std::size_t>(block) * static_cast<std::size_t>(padded * BLOCK);
+    }
+    const std::uint8_t* filled_from(int feature) const {
+        return filled.size() > 0 ? filled.get() + feature / TILE_ROWS : nullptr;
+    }
+};
+
+// The errors of a layer's outputs.
+struct TileErrors {
+    TileErrors(const Layer& layer, int blocks)
+        : padded(round_up(layer.padded, TILE_DEPTH)),
+          pairs(static_cast<std::size_t>(blocks * padded * BLOCK / 2)),
+          transposed(static_cast<std::size_t>(blocks) * BLOCK / 2 * layer.lane_stride),
+          bias_sums(static_cast<std::size_t>(layer.padded)) {
+        for (auto& share : shares)
+            share = Buffer<float>(static_cast<std::size_t>(blocks * padded * BLOCK));
+    }
+
+    int padded;
+    Buffer<Pair> pairs;        // [block][pair of units][lane]
+    Buffer<Pair> transposed;   // [block][pair of lanes][unit]
+    Buffer<float> bias_sums;   // over the lanes
+    Buffer<float> shares[2];   // [block][unit][lane], of the halves of the layer above
+
+    std::size_t pairs_of(int block) const {
+        return static_cast<std::size_t>(block) * static_cast<std::size_t>(padded * BLOCK / 2);
+    }
+    std::size_t shares_of(int block) const { return 2 * pairs_of(block); }
+};
+
+struct Tiles {
+    struct Member {
+        TileInputs data[2];
+        Buffer<Pair> rounded;
+        Buffer<float> sums;
+    };
+
+    Tiles(const std::vector<Layer>& layers, int threads, int lanes) : blocks((lanes + BLOCK - 1) / BLOCK) {
+        std::size_t most = 2 * TILE_INPUTS / 2 * PANEL;
+        for (const Layer& layer : layers) {
+            for (auto& inputs : inputs)
+                inputs.emplace_back(&layer == &layers.front() ? 0 : layer.spec.inputs, blocks);
+            errors.emplace_back(layer, blocks);
+            const int inputs_padded = round_up(layer.spec.inputs, TILE_DEPTH);
+            most = std::max({most, static_cast<std::size_t>(round_up(layer.panels, 2)) * TILE_DEPTH * PANEL / 2,
+                             layer.wide ? 0 : static_cast<std::size_t>(layer.panels * inputs_padded) * PANEL / 2});
+        }
+        for (int i = 0; i < threads; ++i) {
+            Member member;
+            for (TileInputs& data : member.data) {
+                data = TileInputs(layers.front().spec.inputs, blocks);
+                data.filled = Buffer<std::uint8_t>(static_cast<std::size_t>(data.padded / TILE_ROWS));
+            }
+            member.rounded = Buffer<Pair>(most);
+            member.sums = Buffer<float>(static_cast<std::size_t>(blocks * BLOCK * 2 * PANEL));
+            members.push_back(std::move(member));
+        }
+    }
+
+    int blocks;
+    std::vector<TileInputs> inputs[2];  // of each layer but the first; the batch's and the one before's
+    std::vector<TileErrors> errors;     // of each layer
+    std::vector<Member> members;
+};
+
+// Rows of data as halves; lanes without a row, and features beyond the last, are zero.
+HALF_CODE void gather_block(const Data& data, const std::int64_t* order, std::int64_t first, int lanes,
+                            Half* by_lane, std::size_t lane_stride) {
+    for (int b = 0; b < BLOCK; ++b) {
+        Half* to = by_lane + static_cast<std::size_t>(b) * lane_stride;
+        const int padded = round_up(data.features(), TILE_DEPTH);
+        for (int k = 0; k < padded; k += TILE_DEPTH) {
+            V low{}, high{};
+            if (b < lanes) {
+                const std::int64_t row = order ? order[first + b] : first + b;
+                low = data.vector(row, k);
+                high = data.vector(row, k + VL);
+            }
+            store_pairs(reinterpret_cast<Pair*>(to + k), halves_of(low, high));
+        }
+    }
+}
+
+// One thread's part in a pass by tiles.
+template <typename Unit>
+class TileWorker {
+public:
+    TileWorker(Network& network, Tiles& tiles, int member)
+        : layers_(network.layers_), network_(network), tiles_(tiles), member_(member),
+          threads_(network.threads()), mine_(tiles.members[static_cast<std::size_t>(member)]) {}
+
+    void gather(const Data& data, const std::int64_t* order, std::int64_t first, int lanes,
+                std::int64_t count, int turn) {
+        TileInputs& into = mine_.data[turn];
+        std::fill(into.filled.get(), into.filled.get() + into.filled.size(), std::uint8_t{0});
+        for (int block = 0; block * BLOCK < lanes; ++block) {
+            Half* by_lane = into.by_lane.get() + into.lanes_of(block);
+            Half* by_feature = into.by_feature.get() + into.features_of(block);
+            const std::int64_t at = first + block * BLOCK;
+            gather_block(data, order, at, std::min(BLOCK, lanes - block * BLOCK), by_lane,
+                         into.lane_stride);
+            for (int b = 0; order && b < BLOCK && at + b + lanes < count; ++b)
+                data.fetch_row(order[at + b + lanes]);
+            for (int k = 0; k < into.padded; k += TILE_DEPTH) {
+                const unsigned some =
+                    transpose_halves(by_lane + k, into.lane_stride, by_feature + k * BLOCK);
+                for (int i = 0; i < 2; ++i)
+                    into.filled[static_cast<std::size_t>(k / TILE_ROWS + i)] |= some >> i & 1;
+            }
+        }
+    }
+
+    // The outputs of a layer's units that are this thread's; their weights are brought up to date
+    // first, where there was a step before.
+    void forward(int index, int blocks, int turn, int blocks_before, float scale) {
+        const Range pairs = my_pairs(index);
+        for (int pair = pairs.begin; pair < pairs.end; ++pair)
+            forward_pair(index, pair, blocks, turn, blocks_before, scale);
+    }
+
+    // The outputs of a narrow last layer, for this thread's lanes; as are those below.
+    void forward_narrow(const Batch& batch, int turn) {
+        const int index = last();
+        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const TileInputs& x = inputs(index, turn);
+        const Range groups = my_lanes(batch);
+        if (groups.begin == groups.end) return;
+        for (int p = 0; p < layer.panels; ++p)
+            round_rows(layer.weights.get() + p * layer.panel_stride, x.padded, rounded(p, x.padded));
+        alignas(64) float sums[TILE_ROWS * PANEL];
+        for (int group = groups.begin; group < groups.end; ++group) {
+            const int block = group / 2, first = group % 2 * TILE_ROWS;
+            const Half* rows = x.by_lane.get() + x.lanes_of(block) +
+                               static_cast<std::size_t>(first) * x.lane_stride;
+            for (int p = 0; p < layer.panels; ++p) {
+                unit_.template clear<0>();
+                for (int k = 0; k < x.padded; k += TILE_DEPTH) {
+                    if (x.filled.size() > 0 && !x.filled_from(k)[0] && !x.filled_from(k)[1]) continue;
+                    unit_.template load<1>(rows + k, x.lane_stride * sizeof(Half));
+                    unit_.template load<2>(rounded(p, x.padded) + k * (PANEL / 2),
+                                           PANEL * sizeof(Pair));
+                    unit_.template multiply<0, 1, 2>();
+                }
+                unit_.template store<0>(sums, PANEL * sizeof(float));
+                const V bias = load(layer.biases.get() + p * PANEL);
+                for (int i = 0; i < TILE_ROWS * PANEL; i += PANEL) store(sums + i, load(sums + i) + bias);
+                to_features(sums, PANEL,
+                            batch.outputs.back().get() +
+                                static_cast<std::size_t>((block * layer.padded + p * PANEL) * BLOCK + first),
+                            PANEL, 1);
+            }
+        }
+    }
+
+    // The loss of this thread's lanes and the last layer's errors there.
+    void softmax(const Batch& batch, const std::int64_t* labels, const std::int64_t* order,
+                 std::int64_t first, float share_of_mean) {
+        const Range groups = my_lanes(batch);
+        network_.softmax_errors(batch, labels, order, first, share_of_mean, groups);
+        const Layer& layer = layers_.back();
+        TileErrors& errors = tiles_.errors.back();
+        for (int group = groups.begin; group < groups.end; ++group) {
+            const int block = group / 2, from = group % 2 * TILE_ROWS;
+            const float* e = network_.errors_.back().get() +
+                             static_cast<std::size_t>(block * layer.padded * BLOCK + from);
+            pair_units(e, layer.padded, errors.pairs.get() + errors.pairs_of(block) + from);
+            for (int b = 0; b < TILE_ROWS; b += 2) {
+                const auto lane = static_cast<std::size_t>(block * BLOCK + from + b);
+                const float* t = network_.transposed_.back().get() + lane * layer.lane_stride;
+                pair_transposed(t, t + layer.lane_stride,
+                                errors.transposed.get() + lane / 2 * layer.lane_stride,
+                                layer.padded);
+            }
+        }
+    }
+
+    // Shares of the errors of a layer's inputs. needs_all: whether they are the sums of other
+    // threads' work, too.
+    bool is_split(int index) const { return layers_[static_cast<std::size_t>(index)].halves == 2; }
+    bool is_own(int index) const {
+        return threads_ == 1 || index == last() || (threads_ == 2 && is_split(index));
+    }
+    void backward(int index, int blocks) {
+        const int groups = round_up(layers_[static_cast<std::size_t>(index)].spec.inputs, TILE_DEPTH) / TILE_DEPTH;
+        if (!is_split(index)) {
+            const Range mine = my_pairs(index - 1);
+            for (int group = mine.begin; group < mine.end; ++group)
+                backward_group(index, 0, group, blocks);
+            return;
+        }
+        const Range mine = share(2 * groups, 1, member_, threads_);
+        for (int task = mine.begin; task < mine.end; ++task)
+            backward_group(index, task / groups, task % groups, blocks);
+    }
+
+    // The errors of a layer's outputs that are this thread's units, from their shares.
+    void finish_errors(int index, int blocks, int turn) {
+        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const bool are_two = is_split(index + 1);
+        TileErrors& errors = tiles_.errors[static_cast<std::size_t>(index)];
+        const TileInputs& outputs = inputs(index + 1, turn);
+        const Range panels = my_panels(index);
+        for (int p = panels.begin; p < panels.end; ++p) {
+            float* sums = errors.bias_sums.get() + p * PANEL;
+            store(sums, V{});
+            for (int block = 0; block < blocks; ++block) {
+                const std::size_t at = errors.shares_of(block) + static_cast<std::size_t>(p * PANEL * BLOCK);
+                finish_panel(errors.shares[0].get() + at,
+                             are_two ? errors.shares[1].get() + at : nullptr,
+                             layer.spec.activation == Activation::relu
+                                 ? outputs.by_feature.get() + outputs.features_of(block) + p * PANEL * BLOCK
+                                 : nullptr,
+                             errors.pairs.get() + errors.pairs_of(block) + p * (PANEL / 2) * BLOCK,
+                             errors.transposed.get() + static_cast<std::size_t>(block) * (BLOCK / 2) * layer.lane_stride +
+                                 p * PANEL,
+                             layer.lane_stride, sums);
+            }
+        }
+    }
+
+    // values += scale * gradient, for this thread's units of a wide layer, or inputs of another.
+    void update(int index, int blocks, int turn, float* weights, float* biases, float scale) {
+        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const TileInputs& x = inputs(index, turn);
+        const Range panels = layer.wide ? my_panels(index) : Range{0, layer.panels};
+        const Range groups = layer.wide ? Range{0, x.padded / TILE_DEPTH}
+                             : index > 0 ? my_pairs(index - 1)
+                                         : share(x.padded / TILE_DEPTH, 1, member_, threads_);
+        const int first = groups.begin * TILE_DEPTH, count = (groups.end - groups.begin) * TILE_DEPTH;
+        for (int p = panels.begin; count > 0 && p < panels.end; ++p)
+            update_rows(index, p, first, count, x, blocks,
+                        weights + p * layer.panel_stride + first * PANEL, scale, nullptr);
+        if (index == last() && (layer.wide || member_ == 0)) sum_last_biases(blocks, panels);
+        if (layer.wide || member_ == 0) update_biases(index, panels, biases, scale);
+    }
+
+private:
+    int last() const { return static_cast<int>(layers_.size()) - 1; }
+    Range my_pairs(int index) const {
+        return share((layers_[static_cast<std::size_t>(index)].panels + 1) / 2, 1, member_, threads_);
+    }
+    Range my_panels(int index) const {
+        const int panels = layers_[static_cast<std::size_t>(index)].panels;
+        const Range pairs = times(my_pairs(index), 2);
+        return {std::min(pairs.begin, panels), std::min(pairs.end, panels)};
+    }
+    // Groups of 16 lanes, of whole blocks.
+    Range my_lanes(const Batch& batch) const { return share(batch.blocks * 2, 1, member_, threads_); }
+    const TileInputs& inputs(int index, int turn) const {
+        return index == 0 ? mine_.data[turn] : tiles_.inputs[turn][static_cast<std::size_t>(index)];
+    }
+    Pair* rounded(int panel, int inputs) const {
+        return mine_.rounded.get() + static_cast<std::size_t>(panel * inputs) * PANEL / 2;
+    }
+
+    void update_rows(int index, int panel, int first, int count, const TileInputs& x, int blocks,
+                     float* weights, float scale, Pair* rounded) {
+        const std::size_t t_stride = layers_[static_cast<std::size_t>(index)].lane_stride;
+        update_by_tiles(unit_, weights, count, x.by_feature.get() + first * BLOCK, x.features_of(1),
+                        tiles_.errors[static_cast<std::size_t>(index)].transposed.get() + panel * PANEL,
+                        t_stride, blocks, x.filled_from(first), scale, rounded);
+    }
+
+    void update_biases(int index, Range panels, float* biases, float scale) const {
+        const float* sums = tiles_.errors[static_cast<std::size_t>(index)].bias_sums.get();
+        for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL)
+            store(biases + u, load(biases + u) + load(sums + u) * scale);
+    }
+
+    void forward_pair(int index, int pair, int blocks, int turn, int blocks_before, float scale) {
+        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const TileInputs& x = inputs(index, turn);
+        const TileInputs& x_before = inputs(index, turn ^ 1);
+        const int first = 2 * pair, panels = std::min(2, layer.panels - first);
+        for (int k = 0; k < x.padded; k += TILE_INPUTS) {
+            const int count = std::min(TILE_INPUTS, x.padded - k);
+            for (int p = 0; p < panels; ++p) {
+                float* w = layer.weights.get() + (first + p) * layer.panel_stride + k * PANEL;
+                if (blocks_before > 0)
+                    update_rows(index, first + p, k, count, x_before, blocks_before, w, scale,
+                                rounded(p, TILE_INPUTS));
+                else
+                    round_rows(w, count, rounded(p, TILE_INPUTS));
+            }
+            for (int block = 0; block < blocks; ++block)
+                forward_by_tiles(unit_, rounded(0, TILE_INPUTS),
+                                 panels == 2 ? rounded(1, TILE_INPUTS) : nullptr, count,
+                                 x.by_lane.get() + x.lanes_of(block) + k, x.lane_stride,
+                                 x.filled_from(k), sums_of(block), k == 0);
+        }
+        if (blocks_before > 0) {
+            if (index == last()) sum_last_biases(blocks_before, {first, first + panels});
+            update_biases(index, {first, first + panels}, layer.biases.get(), scale);
+        }
+        for (int block = 0; block < blocks; ++block) finish_outputs(index, pair, block, turn);
+    }
+
+    float* sums_of(int block) const {
+        return mine_.sums.get() + static_cast<std::size_t>(block * BLOCK * 2 * PANEL);
+    }
+
+    // Bias and activation, and the layouts that the layer above reads.
+    void finish_outputs(int index, int pair, int block, int turn) {
+        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        float* sums = sums_of(block);
+        const bool is_whole = 2 * pair + 1 < layer.panels;
+        const V bias = load(layer.biases.get() + 2 * pair * PANEL);
+        const V other_bias = is_whole ? load(layer.biases.get() + (2 * pair + 1) * PANEL) : V{};
+        if (index < last()) {
+            TileInputs& to = tiles_.inputs[turn][static_cast<std::size_t>(index + 1)];
+            finish_pair(sums, bias, other_bias, layer.spec.activation == Activation::relu,
+                        to.by_lane.get() + to.lanes_of(block) + pair * 2 * PANEL, to.lane_stride,
+                        to.by_feature.get() + to.features_of(block) + pair * 2 * PANEL * BLOCK);
+            return;
+        }
+        for (int i = 0; i < BLOCK * 2 * PANEL; i += 2 * PANEL) {
+            store(sums + i, load(sums + i) + bias);
+            store(sums + i + PANEL, load(sums + i + PANEL) + other_bias);
+        }
+        float* y = network_.batches_[turn].outputs.back().get() +
+                   static_cast<std::size_t>((block * layer.padded + 2 * pair * PANEL) * BLOCK);
+        for (int p = 0; p <= is_whole; ++p)
+            to_features(sums + p * PANEL, 2 * PANEL, y + p * PANEL * BLOCK, PANEL, VB);
+    }
+
+    HALF_CODE void finish_pair(const float* sums, V bias, V other_bias, bool is_relu, Half* by_lane,
+                               std::size_t lane_stride, Half* by_feature) {
+        V rows[VL], other_rows[VL];
+        const auto done = [&](const float* at, V b) __attribute__((always_inline)) {
+            const V value = load(at) + b;
+            return is_relu ? relu(value) : value;
+        };
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; ++i) {
+            const float* at = sums + i * 4 * PANEL;
+            const V a = done(at, bias), other_a = done(at + PANEL, other_bias);
+            const V b = done(at + 2 * PANEL, bias), other_b = done(at + 3 * PANEL, other_bias);
+            Half* to = by_lane + static_cast<std::size_t>(2 * i) * lane_stride;
+            store_pairs(reinterpret_cast<Pair*>(to), halves_of(a, other_a));
+            store_pairs(reinterpret_cast<Pair*>(to + lane_stride), halves_of(b, other_b));
+            rows[i] = reinterpret_cast<V>(paired(halves_of(a, b)));
+            other_rows[i] = reinterpret_cast<V>(paired(halves_of(other_a, other_b)));
+        }
+        to_lanes_of_halves(rows, by_feature);
+        to_lanes_of_halves(other_rows, by_feature + PANEL * BLOCK);
+    }
+
+    void backward_group(int index, int half, int group, int blocks) {
+        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const Range panels = share(layer.panels, 2, half, layer.halves);
+        const int count = panels.end - panels.begin;
+        TileErrors& errors = tiles_.errors[static_cast<std::size_t>(index)];
+        TileErrors& below = tiles_.errors[static_cast<std::size_t>(index - 1)];
+        Half* rounded = reinterpret_cast<Half*>(mine_.rounded.get());
+        round_units(layer.weights.get() + panels.begin * layer.panel_stride + group * TILE_DEPTH * PANEL,
+                    layer.panel_stride, count, rounded);
+        for (int block = 0; block < blocks; ++block)
+            backward_by_tiles(unit_, rounded, count,
+                              errors.pairs.get() + errors.pairs_of(block) + panels.begin * (PANEL / 2) * BLOCK,
+                              below.shares[half].get() + below.shares_of(block) + group * TILE_DEPTH * BLOCK);
+    }
+
+    // Adds up a panel's shares, takes them through the activation, and rounds them; sums: of the
+    // lanes. outputs: of the units, [unit][lane]; missing: the activation is linear.
+    HALF_CODE void finish_panel(const float* share, const float* other, const Half* outputs, Pair* pairs,
+                                Pair* transposed, std::size_t t_stride, float* sums) {
+        V total = load(sums);
+        for (int from = 0; from < BLOCK; from += VL) {
+            V e[VL];
+#pragma GCC unroll 16
+            for (int u = 0; u < VL; ++u) {
+                e[u] = load(share + u * BLOCK + from);
+                if (other) e[u] += load(other + u * BLOCK + from);
+                if (outputs) {
+                    const __m256i y = _mm256_load_si256(
+                        reinterpret_cast<const __m256i*>(outputs + u * BLOCK + from));
+                    const __mmask16 alive = _mm256_cmpgt_epi16_mask(y, _mm256_setzero_si256());
+                    e[u] = reinterpret_cast<V>(
+                        _mm512_maskz_mov_ps(alive, reinterpret_cast<__m512>(e[u])));
+                }
+            }
+#pragma GCC unroll 16
+            for (int u = 0; u < VL; u += 2)
+                store_pairs(pairs + u / 2 * BLOCK + from, paired(halves_of(e[u], e[u + 1])));
+            transpose(e);
+#pragma GCC unroll 16
+            for (int b = 0; b < VL; ++b) total += e[b];
+#pragma GCC unroll 16
+            for (int b = 0; b < VL; b += 2)
+                store_pairs(transposed + static_cast<std::size_t>((from + b) / 2) * t_stride,
+                            paired(halves_of(e[b], e[b + 1])));
+        }
+        store(sums, total);
+    }
+
+    // Rows of units' errors, [unit][lane], as pairs of units, for 16 lanes.
+    HALF_CODE void pair_units(const float* e, int units, Pair* to) {
+        for (int u = 0; u < units; u += 2)
+            store_pairs(to + u / 2 * BLOCK, paired(halves_of(load(e + u * BLOCK), load(e + (u + 1) * BLOCK))));
+    }
+
+    void sum_last_biases(int blocks, Range panels) {
+        const Layer& layer = layers_.back();
+        for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
+            V sum{};
+            for (int lane = 0; lane < blocks * BLOCK; ++lane)
+                sum += load(network_.transposed_.back().get() +
+                            static_cast<std::size_t>(lane) * layer.lane_stride + u);
+            store(tiles_.errors.back().bias_sums.get() + u, sum);
+        }
+    }
+
+    std::vector<Layer>& layers_;
+    Network& network_;
+    Tiles& tiles_;
+    const int member_, threads_;
+    Tiles::Member& mine_;
+    Unit unit_;
+};
+
+template <typename Unit>
+Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
+                        const std::int64_t* order, std::int64_t count, int batch_size,
+                        float learning_rate, const std::function<bool(std::int64_t)>& poll) {
+    const int chunk = std::min(batch_size, CHUNK);
+    const bool fused = goal == Goal::descend && batch_size <= CHUNK;
+    reserve_training(chunk);
+    if (!tiles_ || tiles_->blocks < (chunk + BLOCK - 1) / BLOCK)
+        tiles_ = std::make_shared<Tiles>(layers_, threads(), chunk);
+    if (!fused) clear_sums();
+    const int last = static_cast<int>(layers_.size()) - 1;
+    const bool is_narrow = !layers_.back().wide;
+    Totals totals;
+    bool stop = false;
+    Pulse pulse(poll);
+    clear_times();
+
+    team_.run([&](int member) {
+        TileWorker<Unit> worker(*this, *tiles_, member);
+        Stopwatch watch;
+        double others = 0;  // what belongs to no layer
+        const auto lap = [&](double& seconds) {
+            if (member == 0) watch.lap(seconds);
+        };
+        const auto batch_end = [&](std::int64_t first) {
+            return std::min(count, first / batch_size * batch_size + batch_size);
+        };
+        const auto lanes_from = [&](std::int64_t first) {
+            return static_cast<int>(std::min<std::int64_t>(chunk, batch_end(first) - first));
+        };
+        if (count > 0) worker.gather(data, order, 0, lanes_from(0), count, 0);
+        watch.start();
+        int turn = 0, blocks_before = 0, blocks = 0;
+        for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
+            Batch& batch = batches_[turn];
+            const int lanes = lanes_from(first);
+            blocks = (lanes + BLOCK - 1) / BLOCK;
+            const std::int64_t next = first + lanes;
+            const std::int64_t in_batch = batch_end(first) - first / batch_size * batch_size;
+            for (int i = 0; i < last + !is_narrow; ++i) {
+                worker.forward(i, blocks, turn, blocks_before, -learning_rate);
+                if (member == 0) batch.lanes = lanes, batch.blocks = blocks;
+                team_.barrier();
+                lap(times_[static_cast<std::size_t>(i)].forward);
+            }
+            if (last == 0 && is_narrow) {
+                if (member == 0) batch.lanes = lanes, batch.blocks = blocks;
+                team_.barrier();
+            }
+            if (is_narrow) worker.forward_narrow(batch, turn);
+            lap(times_.back().forward);
+            worker.softmax(batch, labels, order, first, 1.0f / static_cast<float>(in_batch));
+            if (next < count)
+                worker.gather(data, order, next, lanes_from(next), count, turn ^ 1);
+            team_.barrier();
+            if (member == 0) {
+                if (!totals.add(losses_, hits_, lanes)) stop = true;
+                if (pulse.stops(first)) stop = totals.stopped = true;
+                totals.steps += next == batch_end(first);
+            }
+            lap(others);
+            bool have_met = false;  // since stop was written
+            const auto meet = [&] {
+                team_.barrier();
+                have_met = true;
+            };
+            for (int i = last; i >= 1; --i) {
+                if (!worker.is_own(i)) meet();
+                worker.backward(i, blocks);
+                if (worker.is_split(i)) meet();
+                worker.finish_errors(i - 1, blocks, turn);
+                lap(times_[static_cast<std::size_t>(i)].backward);
+            }
+            if (fused) {
+                if (is_narrow)
+                    worker.update(last, blocks, turn, layers_.back().weights.get(),
+                                  layers_.back().biases.get(), -learning_rate);
+                blocks_before = blocks;
+            } else {
+                for (int i = 0; i <= last; ++i) {
+                    const Layer& layer = layers_[static_cast<std::size_t>(i)];
+                    worker.update(i, blocks, turn, layer.weight_sums.get(), layer.bias_sums.get(),
+                                  1.0f);
+                }
+                meet();
+                if (goal == Goal::descend && next == batch_end(first)) {
+                    apply_sums(member, -learning_rate);
+                    meet();
+                }
+            }
+            if (!have_met) meet();
+            lap(others);
+            first = next;
+        }
+        for (int i = 0; blocks_before > 0 && i <= last; ++i) {
+            const Layer& layer = layers_[static_cast<std::size_t>(i)];
+            if (layer.wide)
+                worker.update(i, blocks_before, turn ^ 1, layer.weights.get(), layer.biases.get(),
+                              -learning_rate);
+        }
+    });
+    return totals;
+}
+
+Totals Network::pass_by_tiles(Goal goal, const Data& data, const std::int64_t* labels,
+                              const std::int64_t* order, std::int64_t count, int batch_size,
+                              float learning_rate, const std::function<bool(std::int64_t)>& poll) {
+    if (factors_ == Factors::tiles)
+        return pass_by<Amx>(goal, data, labels, order, count, batch_size, learning_rate, poll);
+    return pass_by<Emulated>(goal, data, labels, order, count, batch_size, learning_rate, poll);
+}
+
+}  // namespace inkproof
+
+#else
+
+namespace inkproof {
+
+struct Tiles {};
+bool request_tiles() { return false; }
+Totals Network::pass_by_tiles(Goal, const Data&, const std::int64_t*, const std::int64_t*,
+                              std::int64_t, int, float, const std::function<bool(std::int64_t)>&) {
+    return {};
+}
+
+}  // namespace inkproof
+
+#endif
