@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 
 import numpy as np
 import pytest
@@ -31,7 +32,17 @@ needs_bfloat16 = pytest.mark.skipif(
     engine.usable_precision("bfloat16") == "float32",
     reason="this processor multiplies bfloat16 no faster",
 )
-LEAST_UNITS = 64  # of a layer whose factors are rounded
+LEAST_UNITS = 64  # of a layer whose factors are rounded, where they are pairs
+TILE = 32  # channels and filters of a convolution by tiles: multiples of it
+
+
+def ways():
+    """Name what can multiply rounded factors here."""
+    cpu = importlib.import_module("inkproof.engine._cpu")
+    return ["halves", "emulated tiles", *(["tiles"] if cpu.request_tiles() else [])]
+
+
+every_way = pytest.mark.parametrize("way", ways())
 
 
 def rounded(x):
@@ -46,16 +57,22 @@ class Rounding(Reference):
 
     Parameters
     ----------
-    keeps : numbers of the dense layers that the fused network leaves as they are; None: what the
-        general network rounds
+    way : one of :func:`ways`
+    keeps : numbers of the dense layers that the fused network leaves as they are where factors are
+        pairs; None: what the general network rounds
     """
 
-    def __init__(self, layers, weights, keeps=None):
+    def __init__(self, layers, weights, way, keeps=None):
         super().__init__(layers, weights)
+        self.way = way
         self.keeps = keeps
 
     def _rounds(self, layer, x, kernel, first):
         inputs, outputs = kernel.shape[-2:]
+        if self.way != "halves":
+            if isinstance(layer, Conv2D):
+                return inputs % TILE == outputs % TILE == 0
+            return self.keeps is not None
         if isinstance(layer, Conv2D):
             return inputs >= 8 and inputs % 2 == outputs % 2 == 0
         if self.keeps is None:
@@ -93,9 +110,17 @@ def dense_layers(sizes):
     return (*hidden, Dense(sizes[-1], activation="softmax"))
 
 
-def network(sizes, *, precision="bfloat16", threads=1, optimizer=None):
-    return engine.Network(
-        dense_layers(sizes), (sizes[0],), threads=threads, precision=precision, optimizer=optimizer
+def any_network(way, *args, **options):
+    """Make a network that multiplies rounded factors in one of the :func:`ways`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if way:
+            patch.setattr("inkproof.engine.network.factors", lambda *_: way)
+        return engine.Network(*args, precision="bfloat16", **options)
+
+
+def network(sizes, way=None, *, threads=1, optimizer=None):
+    return any_network(
+        way, dense_layers(sizes), (sizes[0],), threads=threads, optimizer=optimizer
     )
 
 
@@ -127,14 +152,19 @@ def problems(draw):
 
 
 @needs_bfloat16
-@settings(deadline=None, max_examples=60)
-@given(problem=problems(), threads=st.integers(1, 4), general=st.booleans())
-def test_gradients_are_those_of_rounded_factors(problem, threads, general):
+@settings(deadline=None, max_examples=120)
+@given(
+    problem=problems(),
+    way=st.sampled_from(ways()),
+    threads=st.integers(1, 4),
+    general=st.booleans(),
+)
+def test_gradients_are_those_of_rounded_factors(problem, way, threads, general):
     sizes, weights, x, labels, keeps_first = problem
     last = len(sizes) - 2
     keeps = None if general else {last, 0} if keeps_first else {last}
-    expected, _, _ = Rounding(dense_layers(sizes), weights, keeps).gradients(x, labels)
-    found = network(sizes, threads=threads)
+    expected, _, _ = Rounding(dense_layers(sizes), weights, way, keeps).gradients(x, labels)
+    found = network(sizes, way, threads=threads)
     found.set_weights(weights)
     assert found.precision == "bfloat16"
     gradients = found.gradients(found.prepare(x), labels, general=general)
@@ -143,10 +173,11 @@ def test_gradients_are_those_of_rounded_factors(problem, threads, general):
 
 
 @needs_bfloat16
+@every_way
 @pytest.mark.parametrize("optimizer", [None, Adam()], ids=["sgd", "adam"])
 @pytest.mark.parametrize("is_sparse", [True, False], ids=["sparse", "filled"])
 @pytest.mark.parametrize("batch_size", [32, 33, 700])
-def test_the_bits_hang_on_nothing_but_the_work(optimizer, is_sparse, batch_size):
+def test_the_bits_hang_on_nothing_but_the_work(way, optimizer, is_sparse, batch_size):
     sizes = [98, 130, 75, 200, 10]
     rng = np.random.default_rng(3)
     weights = random_weights(sizes, rng)
@@ -155,8 +186,8 @@ def test_the_bits_hang_on_nothing_but_the_work(optimizer, is_sparse, batch_size)
         x[rng.random(x.shape) < 0.8] = 0
     labels = rng.integers(0, 10, len(x))
     found = []
-    for threads in (1, 2, 3, 1):
-        net = network(sizes, threads=threads, optimizer=optimizer)
+    for threads in (1, 2, 3, 4, 1):
+        net = network(sizes, way, threads=threads, optimizer=optimizer)
         net.set_weights(weights)
         inputs = net.prepare(x)
         for epoch in (1, 2):
@@ -169,14 +200,15 @@ def test_the_bits_hang_on_nothing_but_the_work(optimizer, is_sparse, batch_size)
 
 
 @needs_bfloat16
-def test_steps_go_where_the_gradients_point():
+@every_way
+@pytest.mark.parametrize("sizes", [[64, 128, 96, 10], [50, 40, 33, 130], [70, 10], [20, 9, 200]])
+def test_steps_go_where_the_gradients_point(way, sizes):
     # Fused updates against gradients that are taken by themselves.
-    sizes = [64, 128, 96, 10]
     rng = np.random.default_rng(5)
     weights = random_weights(sizes, rng)
-    x = rng.random((96, 64), dtype=np.float32)
-    labels = rng.integers(0, 10, len(x))
-    fused, apart = network(sizes, threads=2), network(sizes)
+    x = rng.random((96, sizes[0]), dtype=np.float32)
+    labels = rng.integers(0, sizes[-1], len(x))
+    fused, apart = network(sizes, way, threads=2), network(sizes, way)
     fused.set_weights(weights)
     fused.train(fused.prepare(x), labels, np.arange(96), batch_size=32, learning_rate=0.5)
     for first in range(0, 96, 32):
@@ -194,14 +226,17 @@ CONVOLUTIONS = {
     "wide": (Conv2D(40, (3, 5), padding="same"),),
     "normalized": (Conv2D(16, 3, use_bias=False), BatchNormalization()),
     "odd": (Conv2D(9, 3, activation="relu"),),
+    "by 32": (Conv2D(32, 3, padding="same", activation="relu"), Conv2D(64, (5, 3), strides=2)),
+    "by 96": (Conv2D(96, 3),),
 }
 
 
 @needs_bfloat16
+@every_way
 @pytest.mark.parametrize("middle", CONVOLUTIONS.values(), ids=CONVOLUTIONS.keys())
-@pytest.mark.parametrize("rows", [1, 33, 64])
-@pytest.mark.parametrize("channels", [8, 18])
-def test_convolutions_round_their_factors_and_nothing_else(middle, rows, channels):
+@pytest.mark.parametrize("rows", [1, 33])
+@pytest.mark.parametrize("channels", [8, 18, 32, 64])
+def test_convolutions_round_their_factors_and_nothing_else(way, middle, rows, channels):
     stack = (
         Conv2D(channels, 3, activation="relu"),  # of one channel: not rounded
         *middle,
@@ -215,27 +250,30 @@ def test_convolutions_round_their_factors_and_nothing_else(middle, rows, channel
     start = Model(stack, input_shape=(12, 12, 1), seed=1).weights()
     found = []
     for threads in (1, 2):
-        net = engine.Network(stack, (12, 12, 1), threads=threads, precision="bfloat16")
+        net = any_network(way, stack, (12, 12, 1), threads=threads)
         net.set_weights(start)
         inputs = net.prepare(images.reshape(rows, -1), scale=1 / 255)
         found.append(net.gradients(inputs, labels))
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
     of_rounded, of_exact = (
-        distance(found[0], kind(stack, start).gradients(images / 255, labels)[0])
-        for kind in (Rounding, Reference)
+        distance(found[0], reference.gradients(images / 255, labels)[0])
+        for reference in (Rounding(stack, start, way), Reference(stack, start))
     )
-    if middle is CONVOLUTIONS["odd"]:
-        assert of_rounded == of_exact < 1e-5
-    else:
+    sizes = [channels, *(layer.filters for layer in middle if isinstance(layer, Conv2D))]
+    factor = 2 if way == "halves" else TILE
+    if any(a % factor == b % factor == 0 for a, b in itertools.pairwise(sizes)):
         assert of_rounded < 2e-3 < 3 * of_exact
+    else:
+        assert of_rounded == of_exact < 1e-5
 
 
 @needs_bfloat16
-def test_products_of_short_numbers_are_exact():
+@every_way
+def test_products_of_short_numbers_are_exact(way):
     # Whole numbers of few bits round to themselves, and their sums are exact in float32.
     stack = (
-        Conv2D(8, 1),
+        Conv2D(32, 1),
         Conv2D(32, 3, padding="same"),
         Flatten(),
         Dense(10, activation="softmax"),
@@ -248,8 +286,10 @@ def test_products_of_short_numbers_are_exact():
     images = rng.integers(0, 4, (32, 36), dtype=np.uint8)
     labels = rng.integers(0, 10, 32)
     losses = []
-    for precision in ("float32", "bfloat16"):
-        net = engine.Network(stack, (6, 6, 1), threads=1, precision=precision)
+    for net in (
+        engine.Network(stack, (6, 6, 1), threads=1),
+        any_network(way, stack, (6, 6, 1), threads=1),
+    ):
         net.set_weights(weights)
         inputs = net.prepare(images)
         totals = net.train(inputs, labels, np.arange(32), batch_size=32, learning_rate=0.0)
@@ -257,16 +297,16 @@ def test_products_of_short_numbers_are_exact():
     assert losses[0] == losses[1] > 1
 
 
-def test_inference_is_float32_whatever_training_is():
+@every_way
+def test_inference_is_float32_whatever_training_is(way):
     sizes = [64, 128, 10]
     rng = np.random.default_rng(2)
     weights = random_weights(sizes, rng)
     x = rng.random((300, 64), dtype=np.float32)
     found = []
-    for precision in engine.PRECISIONS:
-        net = network(sizes, precision=precision)
+    for net in (engine.Network(dense_layers(sizes), (64,)), network(sizes, way)):
         net.set_weights(weights)
-        if precision == "bfloat16":  # what training leaves behind must not matter
+        if net.precision == "bfloat16":  # what training leaves behind must not matter
             net.train(
                 net.prepare(x),
                 np.zeros(300, np.int64),
@@ -304,7 +344,7 @@ def test_an_unknown_precision_is_named():
     with pytest.raises(
         UnknownNameError, match=r"unknown precision 'float16'; known: bfloat16, float32"
     ):
-        network([4, 64, 3], precision="float16")
+        engine.Network(dense_layers([4, 64, 3]), (4,), precision="float16")
 
 
 @needs_bfloat16

@@ -21,6 +21,7 @@ from inkproof.engine.processor import (
     checked_isa,
     default_isa,
     default_threads,
+    factors,
     usable_precision,
 )
 from inkproof.errors import ConfigurationError, ModelError, UnsupportedError
@@ -129,12 +130,15 @@ class Network:
     optimizer : how weights are moved; None is plain gradient descent
     image_shape : (height, width, channels) that an augmentation sees where the input is flat
     precision : ``"bfloat16"`` rounds the factors of training's products to it, where the processor
-        multiplies such numbers faster; weights, sums, the last layer, the first one's products with
-        sparse inputs, and inference stay float32
+        multiplies such numbers faster; weights, sums and inference stay float32. Without AMX so do
+        the last layer and the first one's products with sparse inputs; with it a stack of dense
+        layers under plain gradient descent, and convolutions of 32, 64, ... channels and filters
+        round, and other layers do not
 
     Attributes
     ----------
     precision : what training uses: ``"float32"`` where this processor gains nothing by less
+    factors : how, see :func:`inkproof.engine.processor.factors`
 
     Raises
     ------
@@ -175,6 +179,7 @@ class Network:
         if not 1 <= self.threads <= MAX_THREADS:
             raise ConfigurationError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
         self.precision = usable_precision(precision, self.isa)
+        self.factors = factors(self.precision, self.isa)
         self._options = {} if optimizer is None else dict(optimizer.engine_options())
         self._shapes = [
             spec.shape for at in walk(self._layers, input_shape) for spec in at.own_weights
@@ -189,7 +194,7 @@ class Network:
             self._fused = self._module.Network(
                 [(inputs, units, name == "relu") for inputs, units, name in self._stack],
                 self.threads,
-                self.precision == "bfloat16",
+                self.factors,
             )
         else:
             self._general = self._new_general()
@@ -197,7 +202,9 @@ class Network:
     @property
     def arithmetic(self) -> str:
         """What decides how numbers are rounded: the variant, and less precision than usual."""
-        return self.isa if self.precision == "float32" else f"{self.isa} {self.precision}"
+        if self.precision == "float32":
+            return self.isa
+        return f"{self.isa} {self.precision}" + (" AMX" if self.factors == "tiles" else "")
 
     @property
     def features(self) -> int:
@@ -489,8 +496,7 @@ class Network:
 
     def _new_general(self) -> Any:
         found = self._operations or operations(self._layers, self._input_shape)
-        halves = self.precision == "bfloat16"
-        general = self._module.Graph(found, self.features, self.threads, halves)
+        general = self._module.Graph(found, self.features, self.threads, self.factors)
         if self._options:
             general.set_optimizer(self._options)
         return general

@@ -92,6 +92,25 @@ def usable_precision(name: str, isa: str | None = None) -> str:
     return name if module.HAS_HALVES and cpu.has_bfloat16() else "float32"
 
 
+def factors(precision: str, isa: str) -> str:
+    """Name what the engine makes of the factors of training's products.
+
+    Parameters
+    ----------
+    precision : as :func:`usable_precision` gives it
+    isa : the variant
+
+    Returns
+    -------
+    name : ``"floats"``; for ``"bfloat16"`` ``"tiles"`` where the processor has AMX and the system
+        lets this process use it, otherwise ``"halves"``
+    """
+    if precision == "float32":
+        return "floats"
+    cpu = importlib.import_module("inkproof.engine._cpu")
+    return "tiles" if cpu.request_tiles() else "halves"
+
+
 def processor_name() -> str:
     """Name this machine's processor, as its operating system does."""
     try:

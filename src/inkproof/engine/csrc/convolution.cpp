@@ -9,6 +9,7 @@
 
 #include "ops.hpp"
 #include "ops_half.hpp"
+#include "tiles.hpp"
 
 namespace inkproof {
 
@@ -16,6 +17,7 @@ namespace {
 
 constexpr int FEW_CHANNELS = 8;
 constexpr int POSITIONS = 8;     // whose errors stay in the first-level cache for the gradient
+constexpr int TILE_POSITIONS = 24;  // the same where the products are of tiles
 constexpr int LEAST_TASKS = 16;  // into which the kernel's gradient is cut
 
 #if INKPROOF_VL == 16
@@ -179,11 +181,16 @@ inline void in_pieces(int n, int most, F&& f) {
 class ConvolutionOp : public Op {
 public:
     ConvolutionOp(Tensor& in, Tensor& out, const Window& window, int filters, bool has_bias,
-                  bool is_relu, bool halves)
+                  bool is_relu, Factors factors)
         : Op(in, out), w_(window), filters_(filters), has_bias_(has_bias), is_relu_(is_relu),
           is_copied_(window.channels < FEW_CHANNELS),
-          halves_(INKPROOF_HALF && halves && !is_copied_ && window.channels % 2 == 0 &&
-                  filters % 2 == 0),
+          halves_(INKPROOF_HALF && factors == Factors::halves && !is_copied_ &&
+                  window.channels % 2 == 0 && filters % 2 == 0),
+          tiles_(INKPROOF_HALF &&
+                         (factors == Factors::tiles || factors == Factors::emulated_tiles) &&
+                         window.channels % 32 == 0 && filters % 32 == 0
+                     ? factors
+                     : Factors::floats),
           rows_(window.kernel_height * window.kernel_width * window.channels),
           panels_((filters + PANEL - 1) / PANEL), positions_(window.out_height * window.out_width),
           parts_(std::max(1, LEAST_TASKS / panels_)), kernel_(rows_, filters, true),
@@ -201,6 +208,7 @@ public:
     }
 
     void forward(const Step& step, const Worker& worker) override {
+        if (by_tiles() && step.training) return forward_by_tiles(step, worker);
         const bool halves = halves_ && step.training;
         if (halves) take_halves(step, worker);
         worker.each(step.blocks * w_.out_height, [&](int task) {
@@ -259,7 +267,9 @@ public:
             each_row(step, worker, out_.features, [&](int block, int k) {
                 mask_by_output(out_, block, k, k + 1, step.vectors(block));
             });
-        if (input_errors) {
+        if (by_tiles()) {
+            backward_by_tiles(step, worker, input_errors);
+        } else if (input_errors) {
             turn_kernel(worker);
             if (halves_) round_turned(step, worker);
             worker.each(step.blocks * w_.height, [&](int task) {
@@ -267,7 +277,7 @@ public:
                           scratch_[static_cast<std::size_t>(worker.member())]);
             });
         }
-        worker.each(parts_ * panels_, [&](int task) {
+        worker.each(by_tiles() ? 0 : parts_ * panels_, [&](int task) {
             add_share(step, task / panels_, task % panels_,
                       scratch_[static_cast<std::size_t>(worker.member())]);
         });
@@ -295,10 +305,18 @@ private:
     struct Scratch {  // of one thread
         explicit Scratch(const ConvolutionOp& op)
             : runs(static_cast<std::size_t>(op.w_.kernel_height * op.w_.kernel_width)),
+#if INKPROOF_HALF
+              tile_runs(runs.size()),
+#endif
               window(static_cast<std::size_t>(op.is_copied_ ? op.rows_ * BLOCK * POSITIONS : 0)),
               errors(POSITIONS * BLOCK * PANEL),
-              error_pairs(op.halves_ ? POSITIONS * BLOCK * PANEL / 2 : 0) {}
+              error_pairs(op.halves_     ? POSITIONS * BLOCK * PANEL / 2
+                          : op.by_tiles() ? TILE_POSITIONS * BLOCK * PANEL / 2
+                                          : 0) {}
         std::vector<Run> runs;
+#if INKPROOF_HALF
+        std::vector<TileRun> tile_runs;
+#endif
         Buffer<float> window;  // [position][row][lane]
         Buffer<float> errors;  // [position][lane][16 filters]
         Buffer<Pair> error_pairs;  // [position][pair of lanes][16 filters]
@@ -387,23 +405,30 @@ private:
         });
     }
 
+    // Calls f(place, position) for each place of the window in which an output sees a pixel.
+    template <typename F>
+    void each_seen_by(int iy, int ix, F&& f) const {
+        for (int ky = 0; ky < w_.kernel_height; ++ky) {
+            const int above = iy + w_.pad_top - ky, oy = above / w_.stride_y;
+            if (above < 0 || above % w_.stride_y != 0 || oy >= w_.out_height) continue;
+            for (int kx = 0; kx < w_.kernel_width; ++kx) {
+                const int before = ix + w_.pad_left - kx, ox = before / w_.stride_x;
+                if (before < 0 || before % w_.stride_x != 0 || ox >= w_.out_width) continue;
+                f(ky * w_.kernel_width + kx, oy * w_.out_width + ox);
+            }
+        }
+    }
+
     // The errors of one row of the input: what each pixel did to the outputs that saw it.
     void send_back(int block, int iy, const Step& step, Scratch& scratch) const {
         const std::size_t stride = turned_stride();
         for (int ix = 0; ix < w_.width; ++ix) {
             int runs = 0;
-            for (int ky = 0; ky < w_.kernel_height; ++ky) {
-                const int above = iy + w_.pad_top - ky, oy = above / w_.stride_y;
-                if (above < 0 || above % w_.stride_y != 0 || oy >= w_.out_height) continue;
-                for (int kx = 0; kx < w_.kernel_width; ++kx) {
-                    const int before = ix + w_.pad_left - kx, ox = before / w_.stride_x;
-                    if (before < 0 || before % w_.stride_x != 0 || ox >= w_.out_width) continue;
-                    scratch.runs[static_cast<std::size_t>(runs++)] = {
-                        static_cast<std::size_t>((ky * w_.kernel_width + kx) * filters_) * PANEL,
-                        static_cast<std::size_t>((oy * w_.out_width + ox) * filters_) * BLOCK,
-                        filters_};
-                }
-            }
+            each_seen_by(iy, ix, [&](int place, int position) {
+                scratch.runs[static_cast<std::size_t>(runs++)] = {
+                    static_cast<std::size_t>(place * filters_) * PANEL,
+                    static_cast<std::size_t>(position * filters_) * BLOCK, filters_};
+            });
             float* d = in_.error(block, (iy * w_.width + ix) * w_.channels);
             for (int first = 0; first < w_.channels && halves_; first += PANEL)
                 send_back_halves(first, block, scratch.runs.data(), runs, d, step.vectors(block));
@@ -480,11 +505,11 @@ private:
 
     // Calls f(row, positions, features, count) for each place of the window: its first row of the
     // kernel, and which of some positions see a pixel there, and which.
-    template <typename F>
+    template <int MOST = POSITIONS, typename F>
     void each_place(int first, int count, F&& f) const {
         for (int ky = 0; ky < w_.kernel_height; ++ky)
             for (int kx = 0; kx < w_.kernel_width; ++kx) {
-                int positions[POSITIONS], features[POSITIONS], seen = 0;
+                int positions[MOST], features[MOST], seen = 0;
                 for (int i = 0; i < count; ++i) {
                     const int iy = (first + i) / w_.out_width * w_.stride_y - w_.pad_top + ky;
                     const int ix = (first + i) % w_.out_width * w_.stride_x - w_.pad_left + kx;
@@ -498,9 +523,17 @@ private:
 
 #if INKPROOF_HALF
     void reserve_halves(int blocks) {
-        if (!halves_) return;
+        if (!halves_ && !by_tiles()) return;
         in_halves_.reserve(in_, blocks, true);
         out_halves_.reserve(out_, blocks, false);
+        if (by_tiles()) {
+            const auto size = static_cast<std::size_t>(rows_ * filters_);
+            if (forward_kernel_.size() == 0) {
+                forward_kernel_ = Buffer<Half>(size);
+                back_kernel_ = Buffer<Half>(size);
+            }
+            return;
+        }
         if (kernel_pairs_.size() > 0) return;
         kernel_pairs_ = Buffer<Pair>(kernel_.values.size() / 2);
         turned_pairs_ = Buffer<Pair>(turned_size() / 2);
@@ -562,9 +595,187 @@ private:
         });
     }
 
+    bool by_tiles() const { return tiles_ != Factors::floats; }
+
+    // Calls f(unit) with whatever multiplies tiles.
+    template <typename F>
+    void with_unit(F&& f) const {
+        if (tiles_ == Factors::tiles) {
+            Amx unit;
+            f(unit);
+        } else {
+            Emulated unit;
+            f(unit);
+        }
+    }
+
+    // The kernel as multiply_runs wants it: the way forward rows are filters and k is (y, x,
+    // channel); the way back rows are channels and k is (y, x, filter).
+    void round_kernel(const Worker& worker) {
+        worker.each(rows_ / TILE_DEPTH, [&](int group) {
+            alignas(64) Half lines[TILE_DEPTH * TILE_DEPTH];
+            for (int p = 0; p < panels_; p += 2) {
+                const float* w = kernel_.values.get() + p * kernel_.panel_stride +
+                                 static_cast<std::size_t>(group * TILE_DEPTH) * PANEL;
+                round_units(w, kernel_.panel_stride, 2, lines);
+                // lines: [row of the kernel][32 filters]; forward: [filter][32 rows].
+                alignas(64) Half turned[TILE_DEPTH * TILE_DEPTH];
+                transpose_halves(lines, TILE_DEPTH, turned);
+                constexpr std::size_t tile = TILE_ROWS * TILE_DEPTH;
+                for (int i = 0; i < 2; ++i)
+                    std::memcpy(forward_kernel_.get() +
+                                    (static_cast<std::size_t>(p + i) * groups_of(rows_) +
+                                     static_cast<std::size_t>(group)) * tile,
+                                turned + i * tile, tile * sizeof(Half));
+                // Back: the rows of a group are 32 channels of one place.
+                const int place = group * TILE_DEPTH / w_.channels;
+                const int channel = group * TILE_DEPTH % w_.channels;
+                const std::size_t filter_groups = groups_of(filters_);
+                for (int i = 0; i < 2; ++i)
+                    std::memcpy(back_kernel_.get() +
+                                    (static_cast<std::size_t>(channel / PANEL + i) * back_groups() +
+                                     static_cast<std::size_t>(place) * filter_groups +
+                                     static_cast<std::size_t>(p / 2)) * tile,
+                                lines + i * tile, tile * sizeof(Half));
+            }
+        });
+    }
+    static std::size_t groups_of(int k) { return static_cast<std::size_t>(k / TILE_DEPTH); }
+    std::size_t back_groups() const {
+        return static_cast<std::size_t>(w_.kernel_height * w_.kernel_width) * groups_of(filters_);
+    }
+
+    void forward_by_tiles(const Step& step, const Worker& worker) {
+        round_kernel(worker);
+        in_halves_.take(step, worker, in_.values, in_.features);
+        constexpr std::size_t tile = TILE_ROWS * TILE_DEPTH;
+        worker.each(step.blocks * w_.out_height, [&](int task) {
+            const int block = task / w_.out_height, oy = task % w_.out_height;
+            Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
+            with_unit([&](auto& unit) {
+                for (int ox = 0; ox < w_.out_width; ++ox) {
+                    const int count = list_runs(oy, ox, scratch.runs.data());
+                    for (int i = 0; i < count; ++i) {
+                        const Run& run = scratch.runs[static_cast<std::size_t>(i)];
+                        scratch.tile_runs[static_cast<std::size_t>(i)] = {
+                            run.row / (PANEL * TILE_DEPTH) * tile, run.feature / 2, run.count};
+                    }
+                    float* y = out_.value(block, (oy * w_.out_width + ox) * filters_);
+                    for (int p = 0; p < panels_; p += 2) {
+                        float* at = y + p * PANEL * BLOCK;
+                        multiply_runs(unit,
+                                      forward_kernel_.get() +
+                                          static_cast<std::size_t>(p) * groups_of(rows_) * tile,
+                                      groups_of(rows_) * tile, 2, scratch.tile_runs.data(), count,
+                                      in_halves_.pairs(block, 0), at);
+                        for (int u = 0; u < 2 * PANEL; ++u, at += BLOCK) {
+                            const V bias = splat(bias_.values[static_cast<std::size_t>(p * PANEL + u)]);
+                            for (int v = 0; v < BLOCK; v += VL) {
+                                const V value = load(at + v) + bias;
+                                store(at + v, is_relu_ ? relu(value) : value);
+                            }
+                        }
+                    }
+                }
+            });
+        });
+    }
+
+    void backward_by_tiles(const Step& step, const Worker& worker, bool input_errors) {
+        out_halves_.take(step, worker, out_.errors, out_.features);
+        worker.each(input_errors ? step.blocks * w_.height : 0, [&](int task) {
+            Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
+            with_unit([&](auto& unit) {
+                send_back_by_tiles(unit, task / w_.height, task % w_.height, scratch);
+            });
+        });
+        worker.each(parts_ * panels_, [&](int task) {
+            Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
+            with_unit([&](auto& unit) {
+                add_share_by_tiles(unit, step, task / panels_, task % panels_, scratch);
+            });
+        });
+    }
+
+    template <typename Unit>
+    void send_back_by_tiles(Unit& unit, int block, int iy, Scratch& scratch) const {
+        constexpr std::size_t tile = TILE_ROWS * TILE_DEPTH;
+        for (int ix = 0; ix < w_.width; ++ix) {
+            int runs = 0;
+            each_seen_by(iy, ix, [&](int place, int position) {
+                scratch.tile_runs[static_cast<std::size_t>(runs++)] = {
+                    static_cast<std::size_t>(place) * groups_of(filters_) * tile,
+                    static_cast<std::size_t>(position * filters_) * (BLOCK / 2), filters_};
+            });
+            for (int first = 0; first < w_.channels; first += 2 * PANEL)
+                multiply_runs(unit,
+                              back_kernel_.get() +
+                                  static_cast<std::size_t>(first / PANEL) * back_groups() * tile,
+                              back_groups() * tile, 2, scratch.tile_runs.data(), runs,
+                              out_halves_.pairs(block, 0),
+                              in_.error(block, (iy * w_.width + ix) * w_.channels + first));
+        }
+    }
+
+    // As add_share.
+    template <typename Unit>
+    void add_share_by_tiles(Unit& unit, const Step& step, int part, int panel, Scratch& scratch) const {
+        float* g = shares_.get() + static_cast<std::size_t>(part * panels_ + panel) * share_size();
+        std::fill(g, g + share_size(), 0.0f);
+        float* bias = g + static_cast<std::size_t>(rows_) * PANEL;
+        const int chunks = (positions_ + TILE_POSITIONS - 1) / TILE_POSITIONS;
+        const Range mine = share(step.blocks * chunks, 1, part, parts_);
+        for (int chunk = mine.begin; chunk < mine.end; ++chunk) {
+            const int block = chunk / chunks, first = chunk % chunks * TILE_POSITIONS;
+            const int count = std::min(TILE_POSITIONS, positions_ - first);
+            for (int i = 0; i < count; ++i)
+                pair_errors(out_.error(block, (first + i) * filters_ + panel * PANEL),
+                            step.vectors(block), scratch.error_pairs.get() + i * BLOCK * PANEL / 2,
+                            bias);
+            const Half* x[TILE_POSITIONS];
+            const Pair* t[TILE_POSITIONS];
+            each_place<TILE_POSITIONS>(first, count, [&](int row, const int* seen_by,
+                                                         const int* features, int seen) {
+                for (int i = 0; i < seen; ++i)
+                    t[i] = scratch.error_pairs.get() + seen_by[i] * BLOCK * PANEL / 2;
+                for (int channel = 0; channel < w_.channels; channel += TILE_DEPTH) {
+                    for (int i = 0; i < seen; ++i)
+                        x[i] = reinterpret_cast<const Half*>(
+                            in_halves_.lanes(block, features[i] + channel));
+                    add_positions(unit, g + static_cast<std::size_t>(row + channel) * PANEL, x, t,
+                                  seen);
+                }
+            });
+        }
+    }
+
+    // A panel's errors, [filter][lane], as [pair of lanes][filter]; their sums over the lanes go to
+    // the bias' gradient.
+    HALF_CODE void pair_errors(const float* from, int vectors, Pair* to, float* bias) {
+        V sum = load(bias);
+        for (int v = 0; v < BLOCK; v += VL) {
+            V rows[VL];
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; ++i)
+                rows[i] = v < vectors * VL ? load(from + i * BLOCK + v) : V{};
+            transpose(rows);
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; i += 2) {
+                sum += rows[i];
+                sum += rows[i + 1];
+                store_pairs(to + (v + i) / 2 * PANEL, paired(halves_of(rows[i], rows[i + 1])));
+            }
+        }
+        store(bias, sum);
+    }
+
     TensorHalves in_halves_, out_halves_;
     Buffer<Pair> kernel_pairs_, turned_pairs_;
+    Buffer<Half> forward_kernel_, back_kernel_;
 #else
+    bool by_tiles() const { return false; }
+    void forward_by_tiles(const Step&, const Worker&) {}
+    void backward_by_tiles(const Step&, const Worker&, bool) {}
     void reserve_halves(int) {}
     void take_halves(const Step&, const Worker&) {}
     void product_of_halves(int, int, const Run*, int, float*, int) const {}
@@ -596,6 +807,7 @@ private:
     const int filters_;
     const bool has_bias_, is_relu_, is_copied_;
     const bool halves_;  // training rounds the factors of its products to bfloat16
+    const Factors tiles_;  // the same by tiles, or not
     const int rows_, panels_, positions_, parts_;
     mutable Parameter kernel_, bias_;
     Buffer<float> turned_;
@@ -606,8 +818,8 @@ private:
 }  // namespace
 
 std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
-                                     bool has_bias, bool is_relu, bool halves) {
-    return std::make_unique<ConvolutionOp>(in, out, window, filters, has_bias, is_relu, halves);
+                                     bool has_bias, bool is_relu, Factors factors) {
+    return std::make_unique<ConvolutionOp>(in, out, window, filters, has_bias, is_relu, factors);
 }
 
 }  // namespace inkproof

@@ -1,6 +1,8 @@
 // Which variants of the engine this processor can run. Compiled for the oldest processor.
 #include <nanobind/nanobind.h>
 
+#include "amx.hpp"
+
 namespace nb = nanobind;
 
 namespace {
@@ -38,4 +40,5 @@ NB_MODULE(_cpu, m) {
     m.def("has_v3", [] { return has("v3"); });
     m.def("has_v4", [] { return has("v4"); });
     m.def("has_bfloat16", &has_bfloat16);
+    m.def("request_tiles", [] { return has_bfloat16() && inkproof::request_tiles(); });
 }

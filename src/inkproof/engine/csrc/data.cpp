@@ -13,31 +13,6 @@ constexpr std::int64_t LOOKED_AT = 1024;  // rows that decide whether data count
 constexpr float SPARSE_BELOW = 0.4f;      // share of inputs that are not zero
 constexpr int MOST_LISTED = 65535;        // inputs that 16 bits can name
 
-typedef std::uint8_t Bytes __attribute__((vector_size(VL)));
-
-inline V read_vector(const std::uint8_t* p, int count) {
-    Bytes bytes{};
-    if (count >= VL)
-        std::memcpy(&bytes, p, VL);
-    else
-        std::memcpy(&bytes, p, static_cast<std::size_t>(count));
-    return __builtin_convertvector(__builtin_convertvector(bytes, VI), V);
-}
-
-inline V read_vector(const float* p, int count) {
-    V v{};
-    if (count >= VL)
-        std::memcpy(&v, p, sizeof v);
-    else
-        std::memcpy(&v, p, sizeof(float) * static_cast<std::size_t>(count));
-    return v;
-}
-
-inline void fetch_ahead(const void* from, std::size_t bytes) {
-    const char* at = static_cast<const char*>(from);
-    for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
-}
-
 template <typename T>
 bool mostly_zero(const T* raw, std::int64_t rows, int features) {
     const auto values = static_cast<std::size_t>(std::min(rows, LOOKED_AT)) *
@@ -107,25 +82,6 @@ void Data::list_filled(const T* raw) {
         }
         bounds_.push_back(static_cast<std::uint16_t>(at - start));
     }
-}
-
-V Data::vector(std::int64_t row, int feature) const {
-    const int left = features_ - feature;
-    if (left <= 0) return V{};
-    const std::size_t at = static_cast<std::size_t>(row) * static_cast<std::size_t>(features_) +
-                           static_cast<std::size_t>(feature);
-    const V value = (bytes_ ? read_vector(bytes_ + at, left) : read_vector(floats_ + at, left)) *
-                        scale_ + offset_;
-    return left >= VL ? value : from_bits((1u << left) - 1) ? value : V{};
-}
-
-void Data::fetch_row(std::int64_t row) const {
-    const auto width = static_cast<std::size_t>(features_);
-    const std::size_t at = static_cast<std::size_t>(row) * width;
-    if (bytes_)
-        fetch_ahead(bytes_ + at, width);
-    else
-        fetch_ahead(floats_ + at, width * sizeof(float));
 }
 
 void Data::read(std::int64_t row, float* into, const Augmenter* augmenter, std::uint64_t seed,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "buffer.hpp"
@@ -10,6 +11,41 @@
 namespace inkproof {
 
 class Augmenter;
+
+// Up to VL numbers as floats; those beyond count are zero.
+static inline V read_vector(const std::uint8_t* p, int count) {
+    alignas(16) std::uint8_t bytes[VL < 16 ? 16 : VL] = {};
+    if (count >= VL)
+        std::memcpy(bytes, p, VL);
+    else
+        std::memcpy(bytes, p, static_cast<std::size_t>(count));
+#if INKPROOF_VL == 16 && defined(__AVX512F__)
+    const __m128i packed = _mm_load_si128(reinterpret_cast<const __m128i*>(bytes));
+    return reinterpret_cast<V>(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(packed)));
+#elif INKPROOF_VL == 8 && defined(__AVX2__)
+    const __m128i packed = _mm_load_si128(reinterpret_cast<const __m128i*>(bytes));
+    return reinterpret_cast<V>(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(packed)));
+#else
+    V v;
+    for (int i = 0; i < VL; ++i) v[i] = bytes[i];
+    return v;
+#endif
+}
+
+static inline V read_vector(const float* p, int count) {
+    V v{};
+    if (count >= VL)
+        std::memcpy(&v, p, sizeof v);
+    else
+        std::memcpy(&v, p, sizeof(float) * static_cast<std::size_t>(count));
+    return v;
+}
+
+// Asks for memory ahead of its use.
+static inline void fetch_ahead(const void* from, std::size_t bytes) {
+    const char* at = static_cast<const char*>(from);
+    for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
 
 // The inputs of a batch, as the products of the first layer want them.
 struct Inputs {
@@ -46,10 +82,14 @@ public:
     void gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
                 std::int64_t count, Range parts) const;
 
-    // VL features of a row from one on, as the network sees them; zeros beyond the last.
-    V vector(std::int64_t row, int feature) const;
-    // Asks for a row ahead of its use.
-    void fetch_row(std::int64_t row) const;
+    // Calls f with the numbers as they are, [row][feature], of whichever type; and what makes of them
+    // what the network sees.
+    template <typename F>
+    void with_raw(F&& f) const {
+        bytes_ ? f(bytes_) : f(floats_);
+    }
+    float scale() const { return scale_; }
+    float offset() const { return offset_; }
 
     // One row as the network sees it, [feature]; with an augmenter, distorted first.
     void read(std::int64_t row, float* into, const Augmenter* augmenter, std::uint64_t seed,

@@ -11,9 +11,9 @@ constexpr int GROUP = 96;  // inputs whose gradients a task works out: a multipl
 
 class DenseOp : public Op {
 public:
-    DenseOp(Tensor& in, Tensor& out, bool has_bias, bool is_relu, bool halves)
+    DenseOp(Tensor& in, Tensor& out, bool has_bias, bool is_relu, Factors factors)
         : Op(in, out), has_bias_(has_bias), is_relu_(is_relu),
-          halves_(INKPROOF_HALF && halves && in.features % 2 == 0 && out.features % 2 == 0 &&
+          halves_(INKPROOF_HALF && factors == Factors::halves && in.features % 2 == 0 && out.features % 2 == 0 &&
                   out.features >= LEAST_UNITS),
           panels_((out.features + PANEL - 1) / PANEL),
           lane_stride_(static_cast<std::size_t>(panels_ | 1) * PANEL),
@@ -247,8 +247,9 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_relu, bool halves) {
-    return std::make_unique<DenseOp>(in, out, has_bias, is_relu, halves);
+std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_relu,
+                               Factors factors) {
+    return std::make_unique<DenseOp>(in, out, has_bias, is_relu, factors);
 }
 
 }  // namespace inkproof

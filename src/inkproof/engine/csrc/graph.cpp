@@ -18,8 +18,8 @@ constexpr std::int64_t ALONE_PRODUCTS = std::int64_t{1} << 24;  // a third of a 
 
 }  // namespace
 
-Graph::Graph(const std::vector<OpSpec>& specs, int features, int threads, bool uses_halves)
-    : uses_halves_(uses_halves), team_(threads), scratch_(static_cast<std::size_t>(threads)) {
+Graph::Graph(const std::vector<OpSpec>& specs, int features, int threads, Factors factors)
+    : factors_(factors), team_(threads), scratch_(static_cast<std::size_t>(threads)) {
     add_tensor(features);
     std::vector<Tensor*> forks;
     std::vector<std::size_t> fork_ops;
@@ -61,7 +61,7 @@ void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
     if (spec.kind == "dense") {
         Tensor& out = add_tensor(n.at(0));
         const Function f = function(n.at(2));
-        ops_.push_back(make_dense(in, out, n.at(1) != 0, f == Function::relu, uses_halves_));
+        ops_.push_back(make_dense(in, out, n.at(1) != 0, f == Function::relu, factors_));
         if (f != Function::relu && f != Function::linear) activate(out, f);
     } else if (spec.kind == "convolution") {
         const Window w = Window::of(n.at(0), n.at(1), n.at(2), n.at(4), n.at(5), n.at(6), n.at(7),
@@ -69,7 +69,7 @@ void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
         Tensor& out = add_tensor(w.out_height * w.out_width * n.at(3));
         const Function f = function(n.at(10));
         ops_.push_back(make_convolution(in, out, w, n.at(3), n.at(9) != 0, f == Function::relu,
-                                       uses_halves_));
+                                       factors_));
         if (f != Function::relu && f != Function::linear) activate(out, f);
     } else if (spec.kind == "max_pool" || spec.kind == "average_pool") {
         const Window w = Window::of(n.at(0), n.at(1), n.at(2), n.at(3), n.at(4), n.at(5), n.at(6),

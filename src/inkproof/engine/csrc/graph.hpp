@@ -47,8 +47,7 @@ struct PassOptions {
 class Graph {
 public:
     // features: of one input; the last operation gives what softmax turns to probabilities.
-    // uses_halves: as of Network.
-    Graph(const std::vector<OpSpec>& specs, int features, int threads, bool uses_halves);
+    Graph(const std::vector<OpSpec>& specs, int features, int threads, Factors factors);
 
     int threads() const { return team_.size(); }
     int classes() const { return tensors_.back()->features; }
@@ -96,7 +95,7 @@ private:
                        float* into, const Worker& worker);
     void exchange_averages();
 
-    const bool uses_halves_;
+    const Factors factors_;
     mutable Team team_;
     Team alone_{1};
     std::int64_t products_ = 0;  // multiply-adds of the way forward for one row

@@ -35,6 +35,14 @@ Data data_of(const nb::object& inputs, float scale, float offset, bool lists) {
             static_cast<int>(floats.shape(1)), scale, offset, lists};
 }
 
+Factors factors_of(const std::string& name) {
+    if (name == "halves") return Factors::halves;
+    if (name == "tiles") return Factors::tiles;
+    if (name == "emulated tiles") return Factors::emulated_tiles;
+    if (name != "floats") throw std::invalid_argument("no factors are called " + name);
+    return Factors::floats;
+}
+
 // Calls the Python function; an exception that it raises is kept and stops the work.
 class Poll {
 public:
@@ -168,11 +176,11 @@ void bind_graph(nb::module_& m) {
              [](Graph* self,
                 const std::vector<std::tuple<std::string, std::vector<int>, std::vector<float>>>&
                     operations,
-                int features, int threads, bool halves) {
+                int features, int threads, const std::string& factors) {
                  std::vector<OpSpec> specs;
                  for (const auto& [kind, integers, floats] : operations)
                      specs.push_back({kind, integers, floats});
-                 new (self) Graph(specs, features, threads, halves);
+                 new (self) Graph(specs, features, threads, factors_of(factors));
              })
         .def("set_optimizer",
              [](Graph& self, const std::map<std::string, double>& options) {
@@ -273,12 +281,12 @@ NB_MODULE(INKPROOF_MODULE, m) {
     nb::class_<Network>(m, "Network")
         .def("__init__",
              [](Network* self, const std::vector<std::tuple<int, int, bool>>& layers, int threads,
-                bool halves) {
+                const std::string& factors) {
                  std::vector<LayerSpec> specs;
                  for (const auto& [inputs, units, is_relu] : layers)
                      specs.push_back(
                          {inputs, units, is_relu ? Activation::relu : Activation::linear});
-                 new (self) Network(specs, threads, halves);
+                 new (self) Network(specs, threads, factors_of(factors));
              })
         .def("set_weights",
              [](Network& self, int layer, Array2<float> kernel, Array1<float> bias) {

@@ -607,14 +607,14 @@ Totals Network::gradients(const Data& data, const std::int64_t* labels) {
 //   softmax       each thread its lanes; and each thread its share of the next batch's gathering
 //   each layer, from the last: shares of the errors of the layer below; their sums
 //
-// A batch of more than CHUNK lanes goes through in parts, whose gradients are summed first.
+// A batch of more than CHUNK_LANES lanes goes through in parts, whose gradients are summed first.
 Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                      const std::int64_t* order, std::int64_t count, int batch_size,
                      float learning_rate, const std::function<bool(std::int64_t)>& poll) {
     if (uses_tiles_)
         return pass_by_tiles(goal, data, labels, order, count, batch_size, learning_rate, poll);
-    const bool fused = goal == Goal::descend && batch_size <= CHUNK;
-    const int chunk = std::min(batch_size, CHUNK);
+    const bool fused = goal == Goal::descend && batch_size <= CHUNK_LANES;
+    const int chunk = std::min(batch_size, CHUNK_LANES);
     reserve_training(chunk);
     if (!fused) clear_sums();
     const bool sparse = data.sparse();

@@ -17,7 +17,7 @@
 
 namespace inkproof {
 
-constexpr int CHUNK = 512;           // lanes that go through together; larger batches in parts
+constexpr int CHUNK_LANES = 512;     // lanes that go through together; larger batches in parts
 constexpr int BACKWARD_INPUTS = 48;  // whose errors a task works out: a multiple of every tile
 
 enum class Activation { linear, relu };

@@ -6,8 +6,10 @@
 //
 // A thread keeps to its own units of a layer: it alone updates their weights, and it alone takes
 // the errors of the outputs below through their activation. So few barriers are left: after each
-// layer's outputs, after the loss, and where the two halves of an error's sum come together. Each
-// thread gathers the whole batch for itself: moving it between cores takes longer.
+// layer's outputs, after the loss, and before and after the two halves of an error's sum. Each
+// thread gathers the whole batch for itself: moving it between cores takes longer. The cores of a
+// shared machine are not equally fast, with tiles least of all, so from time to time units change
+// hands.
 #include <algorithm>
 #include <cmath>
 
@@ -16,30 +18,12 @@
 
 #if INKPROOF_HALF
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 namespace inkproof {
-
-bool request_tiles() {
-#if defined(__linux__) && defined(__x86_64__)
-    constexpr int request_permission = 0x1023, tile_data = 18;  // arch_prctl(2)
-    static const bool is_granted = [] {
-        unsigned eax, ebx, ecx, edx;
-        __asm__ volatile("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(0));
-        constexpr unsigned bfloat16 = 1u << 22, tile = 1u << 24;
-        return (edx & bfloat16) != 0 && (edx & tile) != 0 && __builtin_cpu_supports("avx512bf16") &&
-               syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-    }();
-    return is_granted;
-#else
-    return false;
-#endif
-}
 
 namespace {
 
 constexpr int TILE_INPUTS = 128;  // of two panels, that are updated and then multiplied at once
+constexpr int STEPS_A_CUT = 32;   // after which the threads' shares are weighed anew
 
 Range times(Range range, int factor) { return {range.begin * factor, range.end * factor}; }
 
@@ -51,21 +35,25 @@ struct TileInputs {
     TileInputs(int features, int blocks)
         : padded(round_up(features, TILE_DEPTH)),
           lane_stride(static_cast<std::size_t>(padded / TILE_DEPTH | 1) * TILE_DEPTH),
-          by_lane(static_cast<std::size_t>(blocks) * BLOCK * lane_stride),
-          by_feature(static_cast<std::size_t>(blocks) * BLOCK * static_cast<std::size_t>(padded)) {}
+          by_lane(static_cast<std::size_t>(blocks) * BLOCK * lane_stride) {
+        for (auto& features : by_feature)
+            features = Buffer<Half>(static_cast<std::size_t>(blocks) * BLOCK *
+                                    static_cast<std::size_t>(padded));
+    }
 
     int padded = 0;
     std::size_t lane_stride = 0;
-    Buffer<Half> by_lane;     // [block][lane][feature]
-    Buffer<Half> by_feature;  // [block][feature][lane]
-    Buffer<std::uint8_t> filled;  // of each 16 features of the data, whether any is not zero
+    Buffer<Half> by_lane;  // [block][lane][feature]
+    // Of the batch and the one before, whose gradient is still wanted, by turns:
+    Buffer<Half> by_feature[2];      // [block][feature][lane]
+    Buffer<std::uint8_t> filled[2];  // of each 16 features of the data, whether any is not zero
 
     std::size_t lanes_of(int block) const { return static_cast<std::size_t>(block) * BLOCK * lane_stride; }
     std::size_t features_of(int block) const {
         return static_cast<std::size_t>(block) * static_cast<std::size_t>(padded * BLOCK);
     }
-    const std::uint8_t* filled_from(int feature) const {
-        return filled.size() > 0 ? filled.get() + feature / TILE_ROWS : nullptr;
+    const std::uint8_t* filled_from(int feature, int turn) const {
+        return filled[turn].size() > 0 ? filled[turn].get() + feature / TILE_ROWS : nullptr;
     }
 };
 
@@ -94,16 +82,17 @@ struct TileErrors {
 
 struct Tiles {
     struct Member {
-        TileInputs data[2];
+        TileInputs data;
+        double busy = 0;  // seconds since the last cut
         Buffer<Pair> rounded;
         Buffer<float> sums;
     };
 
     Tiles(const std::vector<Layer>& layers, int threads, int lanes) : blocks((lanes + BLOCK - 1) / BLOCK) {
+        for (int i = 0; i <= threads; ++i) cuts.push_back(static_cast<double>(i) / threads);
         std::size_t most = 2 * TILE_INPUTS / 2 * PANEL;
         for (const Layer& layer : layers) {
-            for (auto& inputs : inputs)
-                inputs.emplace_back(&layer == &layers.front() ? 0 : layer.spec.inputs, blocks);
+            inputs.emplace_back(&layer == &layers.front() ? 0 : layer.spec.inputs, blocks);
             errors.emplace_back(layer, blocks);
             const int inputs_padded = round_up(layer.spec.inputs, TILE_DEPTH);
             most = std::max({most, static_cast<std::size_t>(round_up(layer.panels, 2)) * TILE_DEPTH * PANEL / 2,
@@ -111,37 +100,60 @@ struct Tiles {
         }
         for (int i = 0; i < threads; ++i) {
             Member member;
-            for (TileInputs& data : member.data) {
-                data = TileInputs(layers.front().spec.inputs, blocks);
-                data.filled = Buffer<std::uint8_t>(static_cast<std::size_t>(data.padded / TILE_ROWS));
-            }
+            member.data = TileInputs(layers.front().spec.inputs, blocks);
+            for (auto& filled : member.data.filled)
+                filled = Buffer<std::uint8_t>(static_cast<std::size_t>(member.data.padded / TILE_ROWS));
             member.rounded = Buffer<Pair>(most);
             member.sums = Buffer<float>(static_cast<std::size_t>(blocks * BLOCK * 2 * PANEL));
             members.push_back(std::move(member));
         }
     }
 
+    // A member's part of count things.
+    Range part(int count, int member) const {
+        const auto at = [&](int i) {
+            return static_cast<int>(std::lround(cuts[static_cast<std::size_t>(i)] * count));
+        };
+        return {at(member), at(member + 1)};
+    }
+
+    // Weighs the parts anew by how long each member has been busy with its own.
+    void cut() {
+        double mean = 0, total = 0;
+        for (const Member& member : members) mean += member.busy / static_cast<double>(members.size());
+        std::vector<double> shares;
+        for (std::size_t i = 0; i < members.size(); ++i) {
+            const double slower = std::clamp(members[i].busy / mean, 0.5, 2.0);
+            shares.push_back(std::max((cuts[i + 1] - cuts[i]) / std::sqrt(slower), 0.2 / static_cast<double>(members.size())));
+            total += shares.back();
+            members[i].busy = 0;
+        }
+        for (std::size_t i = 0; i + 1 < members.size(); ++i) cuts[i + 1] = cuts[i] + shares[i] / total;
+    }
+
+    std::vector<double> cuts;  // where a member's part begins, of 1
     int blocks;
-    std::vector<TileInputs> inputs[2];  // of each layer but the first; the batch's and the one before's
+    std::vector<TileInputs> inputs;  // of each layer but the first
     std::vector<TileErrors> errors;     // of each layer
     std::vector<Member> members;
 };
 
-// Rows of data as halves; lanes without a row, and features beyond the last, are zero.
-HALF_CODE void gather_block(const Data& data, const std::int64_t* order, std::int64_t first, int lanes,
-                            Half* by_lane, std::size_t lane_stride) {
-    for (int b = 0; b < BLOCK; ++b) {
-        Half* to = by_lane + static_cast<std::size_t>(b) * lane_stride;
-        const int padded = round_up(data.features(), TILE_DEPTH);
-        for (int k = 0; k < padded; k += TILE_DEPTH) {
-            V low{}, high{};
-            if (b < lanes) {
-                const std::int64_t row = order ? order[first + b] : first + b;
-                low = data.vector(row, k);
-                high = data.vector(row, k + VL);
-            }
-            store_pairs(reinterpret_cast<Pair*>(to + k), halves_of(low, high));
+// One row of data as halves; features beyond the last are zero.
+template <typename T>
+HALF_CODE void gather_row(const T* row, int features, float scale, float offset, Half* to) {
+    Pair* at = reinterpret_cast<Pair*>(to);
+    int k = 0;
+    for (; k + TILE_DEPTH <= features; k += TILE_DEPTH, at += VL)
+        store_pairs(at, halves_of(read_vector(row + k, VL) * scale + offset,
+                                  read_vector(row + k + VL, VL) * scale + offset));
+    for (; k < features; k += TILE_DEPTH, at += VL) {
+        V last[2] = {};
+        for (int i = 0; i < 2 && k + i * VL < features; ++i) {
+            const int left = std::min(features - k - i * VL, VL);
+            const V value = read_vector(row + k + i * VL, left) * scale + offset;
+            last[i] = left == VL ? value : from_bits((1u << left) - 1) ? value : V{};
         }
+        store_pairs(at, halves_of(last[0], last[1]));
     }
 }
 
@@ -153,23 +165,33 @@ public:
         : layers_(network.layers_), network_(network), tiles_(tiles), member_(member),
           threads_(network.threads()), mine_(tiles.members[static_cast<std::size_t>(member)]) {}
 
+    // Brings a batch of the data; lanes without a row are zero.
     void gather(const Data& data, const std::int64_t* order, std::int64_t first, int lanes,
-                std::int64_t count, int turn) {
-        TileInputs& into = mine_.data[turn];
-        std::fill(into.filled.get(), into.filled.get() + into.filled.size(), std::uint8_t{0});
+                int turn) {
+        TileInputs& into = mine_.data;
+        Buffer<std::uint8_t>& filled = into.filled[turn];
+        std::fill(filled.get(), filled.get() + filled.size(), std::uint8_t{0});
+        const auto width = static_cast<std::size_t>(data.features());
         for (int block = 0; block * BLOCK < lanes; ++block) {
             Half* by_lane = into.by_lane.get() + into.lanes_of(block);
-            Half* by_feature = into.by_feature.get() + into.features_of(block);
-            const std::int64_t at = first + block * BLOCK;
-            gather_block(data, order, at, std::min(BLOCK, lanes - block * BLOCK), by_lane,
-                         into.lane_stride);
-            for (int b = 0; order && b < BLOCK && at + b + lanes < count; ++b)
-                data.fetch_row(order[at + b + lanes]);
+            Half* by_feature = into.by_feature[turn].get() + into.features_of(block);
+            data.with_raw([&](const auto* raw) {
+                for (int b = 0; b < BLOCK; ++b) {
+                    Half* to = by_lane + static_cast<std::size_t>(b) * into.lane_stride;
+                    const std::int64_t at = first + block * BLOCK + b;
+                    if (block * BLOCK + b >= lanes) {
+                        std::memset(to, 0, static_cast<std::size_t>(into.padded) * sizeof(Half));
+                        continue;
+                    }
+                    const auto row = static_cast<std::size_t>(order ? order[at] : at);
+                    gather_row(raw + row * width, data.features(), data.scale(), data.offset(), to);
+                }
+            });
             for (int k = 0; k < into.padded; k += TILE_DEPTH) {
                 const unsigned some =
                     transpose_halves(by_lane + k, into.lane_stride, by_feature + k * BLOCK);
                 for (int i = 0; i < 2; ++i)
-                    into.filled[static_cast<std::size_t>(k / TILE_ROWS + i)] |= some >> i & 1;
+                    filled[static_cast<std::size_t>(k / TILE_ROWS + i)] |= some >> i & 1;
             }
         }
     }
@@ -178,17 +200,33 @@ public:
     // first, where there was a step before.
     void forward(int index, int blocks, int turn, int blocks_before, float scale) {
         const Range pairs = my_pairs(index);
+        const TileInputs& x = inputs(index);
+        if (index > 0 && threads_ > 1) {
+            fetch(x.by_lane, x.lanes_of(blocks));
+            fetch(x.by_feature[turn ^ 1], x.features_of(blocks_before));
+        }
         for (int pair = pairs.begin; pair < pairs.end; ++pair)
             forward_pair(index, pair, blocks, turn, blocks_before, scale);
+    }
+
+    // Names the rows of a batch, to be asked for by the next updates of weights.
+    void expect(const Data& data, const std::int64_t* order, std::int64_t first, int lanes) {
+        const auto width = static_cast<std::size_t>(data.features());
+        ahead_.clear();
+        data.with_raw([&](const auto* raw) {
+            for (std::int64_t i = first; order && i < first + lanes; ++i)
+                ahead_.add(raw + static_cast<std::size_t>(order[i]) * width, width * sizeof *raw);
+        });
     }
 
     // The outputs of a narrow last layer, for this thread's lanes; as are those below.
     void forward_narrow(const Batch& batch, int turn) {
         const int index = last();
         const Layer& layer = layers_[static_cast<std::size_t>(index)];
-        const TileInputs& x = inputs(index, turn);
+        const TileInputs& x = inputs(index);
         const Range groups = my_lanes(batch);
         if (groups.begin == groups.end) return;
+        const std::uint8_t* filled = x.filled_from(0, turn);
         for (int p = 0; p < layer.panels; ++p)
             round_rows(layer.weights.get() + p * layer.panel_stride, x.padded, rounded(p, x.padded));
         alignas(64) float sums[TILE_ROWS * PANEL];
@@ -199,7 +237,7 @@ public:
             for (int p = 0; p < layer.panels; ++p) {
                 unit_.template clear<0>();
                 for (int k = 0; k < x.padded; k += TILE_DEPTH) {
-                    if (x.filled.size() > 0 && !x.filled_from(k)[0] && !x.filled_from(k)[1]) continue;
+                    if (filled && !filled[k / TILE_ROWS] && !filled[k / TILE_ROWS + 1]) continue;
                     unit_.template load<1>(rows + k, x.lane_stride * sizeof(Half));
                     unit_.template load<2>(rounded(p, x.padded) + k * (PANEL / 2),
                                            PANEL * sizeof(Pair));
@@ -238,12 +276,9 @@ public:
         }
     }
 
-    // Shares of the errors of a layer's inputs. needs_all: whether they are the sums of other
-    // threads' work, too.
+    // Shares of the errors of a layer's inputs: of two halves of its units, for all of whose errors
+    // the threads have to wait; or of all units, and then of inputs that are this thread's.
     bool is_split(int index) const { return layers_[static_cast<std::size_t>(index)].halves == 2; }
-    bool is_own(int index) const {
-        return threads_ == 1 || index == last() || (threads_ == 2 && is_split(index));
-    }
     void backward(int index, int blocks) {
         const int groups = round_up(layers_[static_cast<std::size_t>(index)].spec.inputs, TILE_DEPTH) / TILE_DEPTH;
         if (!is_split(index)) {
@@ -252,7 +287,7 @@ public:
                 backward_group(index, 0, group, blocks);
             return;
         }
-        const Range mine = share(2 * groups, 1, member_, threads_);
+        const Range mine = tiles_.part(2 * groups, member_);
         for (int task = mine.begin; task < mine.end; ++task)
             backward_group(index, task / groups, task % groups, blocks);
     }
@@ -262,7 +297,7 @@ public:
         const Layer& layer = layers_[static_cast<std::size_t>(index)];
         const bool are_two = is_split(index + 1);
         TileErrors& errors = tiles_.errors[static_cast<std::size_t>(index)];
-        const TileInputs& outputs = inputs(index + 1, turn);
+        const TileInputs& outputs = inputs(index + 1);
         const Range panels = my_panels(index);
         for (int p = panels.begin; p < panels.end; ++p) {
             float* sums = errors.bias_sums.get() + p * PANEL;
@@ -272,7 +307,7 @@ public:
                 finish_panel(errors.shares[0].get() + at,
                              are_two ? errors.shares[1].get() + at : nullptr,
                              layer.spec.activation == Activation::relu
-                                 ? outputs.by_feature.get() + outputs.features_of(block) + p * PANEL * BLOCK
+                                 ? outputs.by_feature[turn].get() + outputs.features_of(block) + p * PANEL * BLOCK
                                  : nullptr,
                              errors.pairs.get() + errors.pairs_of(block) + p * (PANEL / 2) * BLOCK,
                              errors.transposed.get() + static_cast<std::size_t>(block) * (BLOCK / 2) * layer.lane_stride +
@@ -285,23 +320,30 @@ public:
     // values += scale * gradient, for this thread's units of a wide layer, or inputs of another.
     void update(int index, int blocks, int turn, float* weights, float* biases, float scale) {
         const Layer& layer = layers_[static_cast<std::size_t>(index)];
-        const TileInputs& x = inputs(index, turn);
+        const TileInputs& x = inputs(index);
         const Range panels = layer.wide ? my_panels(index) : Range{0, layer.panels};
         const Range groups = layer.wide ? Range{0, x.padded / TILE_DEPTH}
                              : index > 0 ? my_pairs(index - 1)
                                          : share(x.padded / TILE_DEPTH, 1, member_, threads_);
         const int first = groups.begin * TILE_DEPTH, count = (groups.end - groups.begin) * TILE_DEPTH;
         for (int p = panels.begin; count > 0 && p < panels.end; ++p)
-            update_rows(index, p, first, count, x, blocks,
+            update_rows(index, p, first, count, turn, blocks,
                         weights + p * layer.panel_stride + first * PANEL, scale, nullptr);
         if (index == last() && (layer.wide || member_ == 0)) sum_last_biases(blocks, panels);
         if (layer.wide || member_ == 0) update_biases(index, panels, biases, scale);
     }
 
 private:
+    // Asks for what another core has written: all at once, since each line takes long.
+    template <typename T>
+    static void fetch(const Buffer<T>& from, std::size_t count) {
+        fetch_ahead(from.get(), count * sizeof(T));
+        __asm__ volatile("");  // or GCC takes this for a function without effect
+    }
+
     int last() const { return static_cast<int>(layers_.size()) - 1; }
     Range my_pairs(int index) const {
-        return share((layers_[static_cast<std::size_t>(index)].panels + 1) / 2, 1, member_, threads_);
+        return tiles_.part((layers_[static_cast<std::size_t>(index)].panels + 1) / 2, member_);
     }
     Range my_panels(int index) const {
         const int panels = layers_[static_cast<std::size_t>(index)].panels;
@@ -310,19 +352,20 @@ private:
     }
     // Groups of 16 lanes, of whole blocks.
     Range my_lanes(const Batch& batch) const { return share(batch.blocks * 2, 1, member_, threads_); }
-    const TileInputs& inputs(int index, int turn) const {
-        return index == 0 ? mine_.data[turn] : tiles_.inputs[turn][static_cast<std::size_t>(index)];
+    const TileInputs& inputs(int index) const {
+        return index == 0 ? mine_.data : tiles_.inputs[static_cast<std::size_t>(index)];
     }
     Pair* rounded(int panel, int inputs) const {
         return mine_.rounded.get() + static_cast<std::size_t>(panel * inputs) * PANEL / 2;
     }
 
-    void update_rows(int index, int panel, int first, int count, const TileInputs& x, int blocks,
+    void update_rows(int index, int panel, int first, int count, int turn, int blocks,
                      float* weights, float scale, Pair* rounded) {
+        const TileInputs& x = inputs(index);
         const std::size_t t_stride = layers_[static_cast<std::size_t>(index)].lane_stride;
-        update_by_tiles(unit_, weights, count, x.by_feature.get() + first * BLOCK, x.features_of(1),
+        update_by_tiles(unit_, weights, count, x.by_feature[turn].get() + first * BLOCK, x.features_of(1),
                         tiles_.errors[static_cast<std::size_t>(index)].transposed.get() + panel * PANEL,
-                        t_stride, blocks, x.filled_from(first), scale, rounded);
+                        t_stride, blocks, x.filled_from(first, turn), scale, rounded, ahead_);
     }
 
     void update_biases(int index, Range panels, float* biases, float scale) const {
@@ -333,15 +376,14 @@ private:
 
     void forward_pair(int index, int pair, int blocks, int turn, int blocks_before, float scale) {
         const Layer& layer = layers_[static_cast<std::size_t>(index)];
-        const TileInputs& x = inputs(index, turn);
-        const TileInputs& x_before = inputs(index, turn ^ 1);
+        const TileInputs& x = inputs(index);
         const int first = 2 * pair, panels = std::min(2, layer.panels - first);
         for (int k = 0; k < x.padded; k += TILE_INPUTS) {
             const int count = std::min(TILE_INPUTS, x.padded - k);
             for (int p = 0; p < panels; ++p) {
                 float* w = layer.weights.get() + (first + p) * layer.panel_stride + k * PANEL;
                 if (blocks_before > 0)
-                    update_rows(index, first + p, k, count, x_before, blocks_before, w, scale,
+                    update_rows(index, first + p, k, count, turn ^ 1, blocks_before, w, scale,
                                 rounded(p, TILE_INPUTS));
                 else
                     round_rows(w, count, rounded(p, TILE_INPUTS));
@@ -350,7 +392,7 @@ private:
                 forward_by_tiles(unit_, rounded(0, TILE_INPUTS),
                                  panels == 2 ? rounded(1, TILE_INPUTS) : nullptr, count,
                                  x.by_lane.get() + x.lanes_of(block) + k, x.lane_stride,
-                                 x.filled_from(k), sums_of(block), k == 0);
+                                 x.filled_from(k, turn), sums_of(block), k == 0);
         }
         if (blocks_before > 0) {
             if (index == last()) sum_last_biases(blocks_before, {first, first + panels});
@@ -371,10 +413,10 @@ private:
         const V bias = load(layer.biases.get() + 2 * pair * PANEL);
         const V other_bias = is_whole ? load(layer.biases.get() + (2 * pair + 1) * PANEL) : V{};
         if (index < last()) {
-            TileInputs& to = tiles_.inputs[turn][static_cast<std::size_t>(index + 1)];
+            TileInputs& to = tiles_.inputs[static_cast<std::size_t>(index + 1)];
             finish_pair(sums, bias, other_bias, layer.spec.activation == Activation::relu,
                         to.by_lane.get() + to.lanes_of(block) + pair * 2 * PANEL, to.lane_stride,
-                        to.by_feature.get() + to.features_of(block) + pair * 2 * PANEL * BLOCK);
+                        to.by_feature[turn].get() + to.features_of(block) + pair * 2 * PANEL * BLOCK);
             return;
         }
         for (int i = 0; i < BLOCK * 2 * PANEL; i += 2 * PANEL) {
@@ -479,6 +521,7 @@ private:
     Tiles& tiles_;
     const int member_, threads_;
     Tiles::Member& mine_;
+    Ahead ahead_;
     Unit unit_;
 };
 
@@ -486,8 +529,8 @@ template <typename Unit>
 Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
                         const std::int64_t* order, std::int64_t count, int batch_size,
                         float learning_rate, const std::function<bool(std::int64_t)>& poll) {
-    const int chunk = std::min(batch_size, CHUNK);
-    const bool fused = goal == Goal::descend && batch_size <= CHUNK;
+    const int chunk = std::min(batch_size, CHUNK_LANES);
+    const bool fused = goal == Goal::descend && batch_size <= CHUNK_LANES;
     reserve_training(chunk);
     if (!tiles_ || tiles_->blocks < (chunk + BLOCK - 1) / BLOCK)
         tiles_ = std::make_shared<Tiles>(layers_, threads(), chunk);
@@ -501,7 +544,7 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
 
     team_.run([&](int member) {
         TileWorker<Unit> worker(*this, *tiles_, member);
-        Stopwatch watch;
+        Stopwatch watch, at_work;
         double others = 0;  // what belongs to no layer
         const auto lap = [&](double& seconds) {
             if (member == 0) watch.lap(seconds);
@@ -512,31 +555,41 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
         const auto lanes_from = [&](std::int64_t first) {
             return static_cast<int>(std::min<std::int64_t>(chunk, batch_end(first) - first));
         };
-        if (count > 0) worker.gather(data, order, 0, lanes_from(0), count, 0);
+        if (count > 0) worker.gather(data, order, 0, lanes_from(0), 0);
         watch.start();
-        int turn = 0, blocks_before = 0, blocks = 0;
+                at_work.start();
+        double& busy = tiles_->members[static_cast<std::size_t>(member)].busy;
+        double idle = 0;
+        const auto meet = [&] {
+            at_work.lap(busy);
+            team_.barrier();
+            at_work.lap(idle);
+            return true;
+        };
+        int turn = 0, blocks_before = 0, blocks = 0, steps = 0;
         for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
             Batch& batch = batches_[turn];
             const int lanes = lanes_from(first);
             blocks = (lanes + BLOCK - 1) / BLOCK;
             const std::int64_t next = first + lanes;
             const std::int64_t in_batch = batch_end(first) - first / batch_size * batch_size;
+            if (next < count) worker.expect(data, order, next, lanes_from(next));
             for (int i = 0; i < last + !is_narrow; ++i) {
                 worker.forward(i, blocks, turn, blocks_before, -learning_rate);
                 if (member == 0) batch.lanes = lanes, batch.blocks = blocks;
-                team_.barrier();
+                meet();
                 lap(times_[static_cast<std::size_t>(i)].forward);
             }
             if (last == 0 && is_narrow) {
                 if (member == 0) batch.lanes = lanes, batch.blocks = blocks;
-                team_.barrier();
+                meet();
             }
             if (is_narrow) worker.forward_narrow(batch, turn);
             lap(times_.back().forward);
             worker.softmax(batch, labels, order, first, 1.0f / static_cast<float>(in_batch));
             if (next < count)
-                worker.gather(data, order, next, lanes_from(next), count, turn ^ 1);
-            team_.barrier();
+                worker.gather(data, order, next, lanes_from(next), turn ^ 1);
+            meet();
             if (member == 0) {
                 if (!totals.add(losses_, hits_, lanes)) stop = true;
                 if (pulse.stops(first)) stop = totals.stopped = true;
@@ -544,14 +597,10 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
             }
             lap(others);
             bool have_met = false;  // since stop was written
-            const auto meet = [&] {
-                team_.barrier();
-                have_met = true;
-            };
             for (int i = last; i >= 1; --i) {
-                if (!worker.is_own(i)) meet();
+                if (i < last) have_met = meet();
                 worker.backward(i, blocks);
-                if (worker.is_split(i)) meet();
+                if (worker.is_split(i)) have_met = meet();
                 worker.finish_errors(i - 1, blocks, turn);
                 lap(times_[static_cast<std::size_t>(i)].backward);
             }
@@ -566,16 +615,22 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
                     worker.update(i, blocks, turn, layer.weight_sums.get(), layer.bias_sums.get(),
                                   1.0f);
                 }
-                meet();
+                have_met = meet();
                 if (goal == Goal::descend && next == batch_end(first)) {
                     apply_sums(member, -learning_rate);
                     meet();
                 }
             }
             if (!have_met) meet();
+            if (threads() > 1 && ++steps % STEPS_A_CUT == 0) {
+                meet();
+                if (member == 0) tiles_->cut();
+                meet();
+            }
             lap(others);
             first = next;
         }
+        meet();  // others may still read weights that are updated now
         for (int i = 0; blocks_before > 0 && i <= last; ++i) {
             const Layer& layer = layers_[static_cast<std::size_t>(i)];
             if (layer.wide)
@@ -601,7 +656,6 @@ Totals Network::pass_by_tiles(Goal goal, const Data& data, const std::int64_t* l
 namespace inkproof {
 
 struct Tiles {};
-bool request_tiles() { return false; }
 Totals Network::pass_by_tiles(Goal, const Data&, const std::int64_t*, const std::int64_t*,
                               std::int64_t, int, float, const std::function<bool(std::int64_t)>&) {
     return {};

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "buffer.hpp"
+#include "half.hpp"
 #include "kernels.hpp"
 #include "optimizer.hpp"
 #include "team.hpp"
@@ -152,10 +153,11 @@ struct Window {  // of a convolution or a pooling
     }
 };
 
-// halves: training rounds the factors of products to bfloat16, where that pays and can be done.
-std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_relu, bool halves);
+// factors: how training rounds them, where that pays and can be done.
+std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_relu,
+                               Factors factors);
 std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
-                                     bool has_bias, bool is_relu, bool halves);
+                                     bool has_bias, bool is_relu, Factors factors);
 std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max);
 std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels);
 std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, int positions, int channels,

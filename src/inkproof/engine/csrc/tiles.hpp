@@ -14,6 +14,8 @@
 // and whose reads and writes sanitizers see.
 #pragma once
 
+#include <vector>
+
 #include "half.hpp"
 
 #if INKPROOF_HALF
@@ -22,10 +24,8 @@ namespace inkproof {
 
 constexpr int TILE_ROWS = 16, TILE_DEPTH = 32;  // rows (and columns) of a tile; products of a sum
 
-// Whether this process may use tiles: whether the processor has them and the system lends them.
-bool request_tiles();
-
-// The instructions, by numbers of the eight tiles. A thread begins and ends its use of them.
+// The instructions, by numbers of the eight tiles, once request_tiles() has been granted. A thread
+// begins and ends its use of them.
 class Amx {
 public:
     Amx() {
@@ -100,6 +100,25 @@ private:
     alignas(64) Tile tiles_[8] = {};
 };
 
+// Cache lines that will be wanted: asked for one at a time between other work, since many at once
+// keep everything else waiting.
+class Ahead {
+public:
+    void add(const void* from, std::size_t bytes) {
+        const char* at = static_cast<const char*>(from);
+        const char* end = at + bytes;
+        for (at -= reinterpret_cast<std::uintptr_t>(at) % 64; at < end; at += 64) lines_.push_back(at);
+    }
+    void clear() { lines_.clear(), next_ = 0; }
+    void one() {
+        if (next_ < lines_.size()) __builtin_prefetch(lines_[next_++], 0, 2);
+    }
+
+private:
+    std::vector<const char*> lines_;
+    std::size_t next_ = 0;
+};
+
 // Rounds some inputs' rows of a panel to pairs of inputs; count: even.
 HALF_CODE void round_rows(const float* w, int count, Pair* rounded) {
     for (int k = 0; k < count; k += 2)
@@ -110,11 +129,12 @@ HALF_CODE void round_rows(const float* w, int count, Pair* rounded) {
 // w[input][unit] += scale * sum over lanes of x[input][lane] t[lane][unit], for a panel's units and
 // count inputs, a multiple of 16. x: [block][input][32 lanes]; t: [block][pair of lanes][unit].
 // filled: of each 16 inputs, whether any is not zero; missing: all. rounded: where the new weights'
-// roundings go, or nowhere.
+// roundings go, or nowhere. ahead: what to ask for meanwhile.
 template <typename Unit>
 HALF_CODE void update_by_tiles(Unit& unit, float* w, int count, const Half* x, std::size_t x_block,
                                const Pair* t, std::size_t t_stride, int blocks,
-                               const std::uint8_t* filled, float scale, Pair* rounded) {
+                               const std::uint8_t* filled, float scale, Pair* rounded,
+                               Ahead& ahead) {
     alignas(64) float sums[2][TILE_ROWS * PANEL];
     const std::size_t t_block = BLOCK / 2 * t_stride;
     unit.template load<0>(t, t_stride * sizeof(Pair));
@@ -124,6 +144,7 @@ HALF_CODE void update_by_tiles(Unit& unit, float* w, int count, const Half* x, s
             if (to) round_rows(w, TILE_ROWS, to);
             continue;
         }
+        ahead.one();
         float* g = sums[k / TILE_ROWS % 2];
         unit.template clear<1>();
         for (int block = 0; block < blocks; ++block) {
@@ -221,6 +242,84 @@ HALF_CODE void backward_by_tiles(Unit& unit, const Half* w, int panels, const Pa
     unit.template store<1>(d + TILE_ROWS, BLOCK * sizeof(float));
     unit.template store<2>(d + TILE_ROWS * BLOCK, BLOCK * sizeof(float));
     unit.template store<3>(d + TILE_ROWS * BLOCK + TILE_ROWS, BLOCK * sizeof(float));
+}
+
+// y[row][lane] = sum over runs of a[row][k] x[k][lane], for two panels of rows (the second may be
+// missing) and a block's 32 lanes. a: [group of 32 k][16 rows][32 k], the second panel's further on
+// by panel_stride; x: [pair of k][lane]. A run is a multiple of 32 k that lie one after the other,
+// in a and in x.
+struct TileRun {
+    std::size_t a, x;
+    int count;
+};
+template <typename Unit>
+HALF_CODE void multiply_runs(Unit& unit, const Half* a, std::size_t panel_stride, int panels,
+                             const TileRun* runs, int run_count, const Pair* x, float* y) {
+    constexpr std::size_t x_row = BLOCK * sizeof(Pair), y_row = BLOCK * sizeof(float);
+    unit.template clear<0>();
+    unit.template clear<1>();
+    unit.template clear<2>();
+    unit.template clear<3>();
+    for (int r = 0; r < run_count; ++r) {
+        const Half* as = a + runs[r].a;
+        const Pair* xs = x + runs[r].x;
+        for (int k = 0; k < runs[r].count; k += TILE_DEPTH) {
+            unit.template load<4>(as, TILE_DEPTH * sizeof(Half));
+            unit.template load<6>(xs, x_row);
+            unit.template load<7>(xs + TILE_ROWS, x_row);
+            unit.template multiply<0, 4, 6>();
+            unit.template multiply<1, 4, 7>();
+            if (panels == 2) {
+                unit.template load<5>(as + panel_stride, TILE_DEPTH * sizeof(Half));
+                unit.template multiply<2, 5, 6>();
+                unit.template multiply<3, 5, 7>();
+            }
+            as += TILE_ROWS * TILE_DEPTH;
+            xs += TILE_ROWS * BLOCK;
+        }
+    }
+    unit.template store<0>(y, y_row);
+    unit.template store<1>(y + TILE_ROWS, y_row);
+    if (panels < 2) return;
+    unit.template store<2>(y + TILE_ROWS * BLOCK, y_row);
+    unit.template store<3>(y + TILE_ROWS * BLOCK + TILE_ROWS, y_row);
+}
+
+// g[row][16] += sum over some positions and their lanes of x[row][lane] t[lane][16], for 32 rows.
+// x: of each position [row][lane]; t: [pair of lanes][16]. Even and odd positions are summed by
+// themselves.
+template <typename Unit>
+HALF_CODE void add_positions(Unit& unit, float* g, const Half* const* x, const Pair* const* t,
+                             int positions) {
+    constexpr std::size_t row = BLOCK * sizeof(Half), wide = PANEL * sizeof(float);
+    alignas(64) float sums[4][TILE_ROWS * PANEL];
+    unit.template clear<0>();
+    unit.template clear<1>();
+    unit.template clear<2>();
+    unit.template clear<3>();
+    for (int p = 0; p < positions; p += 2) {
+        unit.template load<4>(t[p], wide);
+        unit.template load<5>(x[p], row);
+        unit.template multiply<0, 5, 4>();
+        unit.template load<6>(x[p] + TILE_ROWS * BLOCK, row);
+        unit.template multiply<1, 6, 4>();
+        if (p + 1 == positions) break;
+        unit.template load<4>(t[p + 1], wide);
+        unit.template load<5>(x[p + 1], row);
+        unit.template multiply<2, 5, 4>();
+        unit.template load<6>(x[p + 1] + TILE_ROWS * BLOCK, row);
+        unit.template multiply<3, 6, 4>();
+    }
+    unit.template store<0>(sums[0], wide);
+    unit.template store<1>(sums[1], wide);
+    unit.template store<2>(sums[2], wide);
+    unit.template store<3>(sums[3], wide);
+    for (int i = 0; i < 2; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < TILE_ROWS * PANEL; j += PANEL) {
+            float* at = g + i * TILE_ROWS * PANEL + j;
+            store(at, load(at) + (load(sums[i] + j) + load(sums[i + 2] + j)));
+        }
 }
 
 // --- Layout changes, by rows of halves -----------------------------------------------------------
