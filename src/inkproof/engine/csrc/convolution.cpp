@@ -263,7 +263,8 @@ public:
     }
 
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
-        if (is_relu_)
+        // Where errors are read once or twice only, ReLU's part is taken then.
+        if (is_relu_ && input_errors && !by_tiles())
             each_row(step, worker, out_.features, [&](int block, int k) {
                 mask_by_output(out_, block, k, k + 1, step.vectors(block));
             });
@@ -439,6 +440,13 @@ private:
         }
     }
 
+    // Some lanes' errors of an output, before its activation.
+    V error_vector(int block, int feature, int lane) const {
+        const V error = load(out_.error(block, feature) + lane);
+        if (!is_relu_) return error;
+        return load(out_.value(block, feature) + lane) > V{} ? error : V{};
+    }
+
     // One part of the sum over the batch's positions, which is the kernel's gradient; its last row
     // is the bias'.
     void add_share(const Step& step, int part, int panel, Scratch& scratch) const {
@@ -450,9 +458,14 @@ private:
             const int block = chunk / chunks, first = chunk % chunks * POSITIONS;
             const int count = std::min(POSITIONS, positions_ - first);
             const int vectors = step.vectors(block), lanes = step.block_lanes(block);
-            for (int i = 0; i < count; ++i)
-                to_lanes(out_.error(block, (first + i) * filters_ + panel * PANEL),
-                         scratch.errors.get() + i * BLOCK * PANEL, PANEL, PANEL, vectors);
+            for (int i = 0; i < count; ++i) {
+                alignas(64) float errors[PANEL * BLOCK];
+                const int feature = (first + i) * filters_ + panel * PANEL;
+                for (int u = 0; u < PANEL; ++u)
+                    for (int v = 0; v < vectors * VL; v += VL)
+                        store(errors + u * BLOCK + v, error_vector(block, feature + u, v));
+                to_lanes(errors, scratch.errors.get() + i * BLOCK * PANEL, PANEL, PANEL, vectors);
+            }
             // Filters beyond the last belong to the next position; their columns are padding.
             if (halves_)
                 add_chunk_half(block, first, count, lanes, g, scratch);
@@ -682,7 +695,8 @@ private:
     }
 
     void backward_by_tiles(const Step& step, const Worker& worker, bool input_errors) {
-        out_halves_.take(step, worker, out_.errors, out_.features);
+        if (input_errors)
+            out_halves_.take(step, worker, out_.errors, out_.features, is_relu_ ? &out_.values : nullptr);
         worker.each(input_errors ? step.blocks * w_.height : 0, [&](int task) {
             Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
             with_unit([&](auto& unit) {
@@ -729,9 +743,8 @@ private:
             const int block = chunk / chunks, first = chunk % chunks * TILE_POSITIONS;
             const int count = std::min(TILE_POSITIONS, positions_ - first);
             for (int i = 0; i < count; ++i)
-                pair_errors(out_.error(block, (first + i) * filters_ + panel * PANEL),
-                            step.vectors(block), scratch.error_pairs.get() + i * BLOCK * PANEL / 2,
-                            bias);
+                pair_errors(block, (first + i) * filters_ + panel * PANEL, step.vectors(block),
+                            scratch.error_pairs.get() + i * BLOCK * PANEL / 2, bias);
             const Half* x[TILE_POSITIONS];
             const Pair* t[TILE_POSITIONS];
             each_place<TILE_POSITIONS>(first, count, [&](int row, const int* seen_by,
@@ -751,13 +764,14 @@ private:
 
     // A panel's errors, [filter][lane], as [pair of lanes][filter]; their sums over the lanes go to
     // the bias' gradient.
-    HALF_CODE void pair_errors(const float* from, int vectors, Pair* to, float* bias) {
+    __attribute__((target("avx512bf16"))) void pair_errors(int block, int feature, int vectors,
+                                                           Pair* to, float* bias) const {
         V sum = load(bias);
         for (int v = 0; v < BLOCK; v += VL) {
             V rows[VL];
 #pragma GCC unroll 16
             for (int i = 0; i < VL; ++i)
-                rows[i] = v < vectors * VL ? load(from + i * BLOCK + v) : V{};
+                rows[i] = v < vectors * VL ? error_vector(block, feature + i, v) : V{};
             transpose(rows);
 #pragma GCC unroll 16
             for (int i = 0; i < VL; i += 2) {

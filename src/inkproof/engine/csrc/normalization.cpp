@@ -1,5 +1,6 @@
 // Batch normalisation (Ioffe and Szegedy 2015), over the batch and all positions of an image.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "ops.hpp"
@@ -9,6 +10,7 @@ namespace inkproof {
 namespace {
 
 constexpr int CHANNELS_A_TASK = 8;
+constexpr int ROWS_A_SUM = 16;  // of a channel's lanes, that are summed as float32; then as float64
 
 class BatchNormalizationOp : public Op {
 public:
@@ -66,16 +68,13 @@ public:
             }
             // Of e, and of e times the normalised input.
             double errors[CHANNELS_A_TASK] = {}, products[CHANNELS_A_TASK] = {};
-            each_row_of(step, group, [&](int block, int k, int i) {
-                V e_sum{}, product_sum{};
+            add_rows_of<2>(step, group, {errors, products}, [&](int block, int k, int i, V* sums) {
                 for (int v = 0; v < step.vectors(block); ++v) {
                     const V e = load(out_.error(block, k) + v * VL);
                     const V x = (load(in_.value(block, k) + v * VL) - mean[i]) * factor[i];
-                    e_sum += e;
-                    product_sum += e * x;
+                    sums[0] += e;
+                    sums[1] += e * x;
                 }
-                errors[i] += static_cast<double>(sum_of(e_sum));
-                products[i] += static_cast<double>(sum_of(product_sum));
             });
             V e_mean[CHANNELS_A_TASK], product_mean[CHANNELS_A_TASK], outer[CHANNELS_A_TASK];
             const double count = static_cast<double>(step.lanes) * positions_;
@@ -146,6 +145,25 @@ private:
                     f(block, p * channels_ + group.first + i, i);
     }
 
+    // totals[n][i] += N sums over all rows of channel i, of what f(block, feature, i, sums) adds to
+    // N vectors.
+    template <int N, typename F>
+    void add_rows_of(const Step& step, const Group& group, const std::array<double*, N>& totals,
+                     F&& f) const {
+        for (int block = 0; block < step.blocks; ++block)
+            for (int p = 0; p < positions_; p += ROWS_A_SUM) {
+                V sums[CHANNELS_A_TASK][N] = {};
+                const int end = std::min(p + ROWS_A_SUM, positions_);
+                for (int row = p; row < end; ++row)
+                    for (int i = 0; i < group.count; ++i)
+                        f(block, row * channels_ + group.first + i, i, sums[i]);
+                for (int i = 0; i < group.count; ++i)
+                    for (int n = 0; n < N; ++n)
+                        totals[static_cast<std::size_t>(n)][i] +=
+                            static_cast<double>(sum_of(sums[i][n]));
+            }
+    }
+
     void set_factor(int c, double mean, double variance) {
         batch_mean_[c] = static_cast<float>(mean);
         batch_factor_[c] = static_cast<float>(1 / std::sqrt(variance + double{epsilon_}));
@@ -158,15 +176,13 @@ private:
         const auto total = [&](const double* center, bool squared, double* sums) {
             V middle[CHANNELS_A_TASK];
             for (int i = 0; i < group.count; ++i) middle[i] = splat(static_cast<float>(center[i]));
-            each_row_of(step, group, [&](int block, int k, int i) {
-                V row{};
+            add_rows_of<1>(step, group, {sums}, [&](int block, int k, int i, V* sum) {
                 for (int v = 0; v < step.vectors(block); ++v) {
                     V x = load(in_.value(block, k) + v * VL) - middle[i];
                     if (squared) x *= x;
                     if ((v + 1) * VL > step.block_lanes(block)) x *= lane_mask(step, block, v);
-                    row += x;
+                    *sum += x;
                 }
-                sums[i] += static_cast<double>(sum_of(row));
             });
             for (int i = 0; i < group.count; ++i) sums[i] /= count;
         };

@@ -213,9 +213,10 @@ public:
                 for (int v = 0; v < step.vectors(block) * VL; v += VL) store(y + v, load(x + v));
                 return;
             }
-            const std::uint32_t kept = draw(step, block, k);
-            kept_[static_cast<std::size_t>(block) * in_.features + k] = kept;
-            keep(kept, x, y);
+            const std::size_t at = static_cast<std::size_t>(block) * in_.features + k;
+            if (k % ROWS_A_DRAW == 0)
+                draw(step, block, k, std::min(ROWS_A_DRAW, in_.features - k), &kept_[at]);
+            keep(kept_[at], x, y);
         });
     }
 
@@ -243,18 +244,29 @@ private:
             store(to + v, from_bits(kept >> v) ? load(from + v) * scale_ : V{});
     }
 
-    std::uint32_t draw(const Step& step, int block, int k) const {
+    // Which lanes of some rows are kept: a word of the stream for each, in order.
+    void draw(const Step& step, int block, int k, int rows, std::uint32_t* kept) const {
         const Words key = philox(
             step.seed, {static_cast<std::uint32_t>(step.first_block + block), number_, step.epoch,
                         static_cast<std::uint32_t>(Draw::dropout)});
         const std::uint64_t own = key.word[0] | static_cast<std::uint64_t>(key.word[1]) << 32;
-        alignas(64) std::uint32_t words[BLOCK];
-        philox_row(own, static_cast<std::uint32_t>(k) * 8, step.number, words);
-        std::uint32_t kept = 0;
-        for (int v = 0; v < BLOCK; v += VL)
-            kept |= bits_of(*reinterpret_cast<const VU*>(words + v) >= threshold_) << v;
-        return kept;
+        constexpr int draws_a_row = BLOCK / 4;
+        std::fill(kept, kept + rows, 0u);
+        for (int draw = 0; draw < rows * draws_a_row; draw += VL) {
+            VU words[4];
+            philox_row(own, static_cast<std::uint32_t>(k * draws_a_row + draw), step.number, words);
+            for (int w = 0; w < 4; ++w) {
+                const std::uint32_t bits = bits_of(words[w] >= threshold_);
+                for (int i = 0; i < VL; i += draws_a_row) {
+                    const int row = (draw + i) / draws_a_row;
+                    if (row < rows)
+                        kept[row] |= every_fourth(bits >> i) << (4 * (draw % draws_a_row) + w);
+                }
+            }
+        }
     }
+
+    static constexpr int ROWS_A_DRAW = 2;  // at least as many as VL draws are for
 
     const std::uint32_t number_;
     const float scale_;

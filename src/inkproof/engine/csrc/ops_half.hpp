@@ -17,15 +17,24 @@ public:
         if (by_lane && lanes_.size() < wanted) lanes_ = Buffer<Pair>(wanted);
     }
 
-    // numbers: values or errors of an even number of features.
-    void take(const Step& step, const Worker& worker, const Buffer<float>& numbers, int features) {
+    // numbers: values or errors of an even number of features. outputs: where these are not above 0,
+    // the numbers count as 0; may be missing.
+    void take(const Step& step, const Worker& worker, const Buffer<float>& numbers, int features,
+              const Buffer<float>* outputs = nullptr) {
         constexpr int some = 64;
         const int groups = (features + some - 1) / some;
         worker.each(groups * step.blocks, [&](int task) {
             const auto block = static_cast<std::size_t>(task / groups);
             const int first = task % groups * some, end = std::min(first + some, features);
             for (int k = first; k < end; k += 2) {
-                const float* x = numbers.get() + block * stride_ * 2 + k * BLOCK;
+                const std::size_t at = block * stride_ * 2 + static_cast<std::size_t>(k) * BLOCK;
+                const float* x = numbers.get() + at;
+                alignas(64) float alive[2 * BLOCK];
+                if (outputs) {
+                    for (int i = 0; i < 2 * BLOCK; i += VL)
+                        store(alive + i, load(outputs->get() + at + i) > V{} ? load(x + i) : V{});
+                    x = alive;
+                }
                 pair_rows(x, x + BLOCK, pairs_.get() + block * stride_ + k * (BLOCK / 2));
                 if (lanes_.size() == 0) continue;
                 pair_lanes(x, lanes_.get() + block * stride_ + k * (BLOCK / 2));

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "simd.hpp"
+
 namespace inkproof {
 
 // What a draw is for; a part of its counter. Numbers are never reused.
@@ -36,33 +38,49 @@ static inline Words philox(std::uint64_t key, Counter counter) {
     return {{c0, c1, c2, c3}};
 }
 
-// The 32 words of eight draws in a row: philox(key, {place + i, row, 0, 0}) for i = 0 .. 7.
-static inline void philox_row(std::uint64_t key, std::uint32_t place, std::uint32_t row,
-                              std::uint32_t (&words)[32]) {
-    std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
-    std::uint32_t c0[8], c1[8], c2[8], c3[8];
-    for (std::uint32_t i = 0; i < 8; ++i) {
-        c0[i] = place + i;
-        c1[i] = row;
-        c2[i] = c3[i] = 0;
+// Both halves of the products of 32 bits by a constant, for a vector of them.
+static inline void multiply_wide(VU a, std::uint32_t constant, VU& low, VU& high) {
+#if INKPROOF_VL == 16 && defined(__AVX512F__)
+    const __m512i both = reinterpret_cast<__m512i>(a);
+    const __m512i factor = _mm512_set1_epi32(static_cast<int>(constant));
+    const __m512i even = _mm512_mul_epu32(both, factor);
+    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(both, 32), factor);
+    low = reinterpret_cast<VU>(_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32)));
+    high = reinterpret_cast<VU>(_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd));
+#elif INKPROOF_VL == 8 && defined(__AVX2__)
+    const __m256i both = reinterpret_cast<__m256i>(a);
+    const __m256i factor = _mm256_set1_epi32(static_cast<int>(constant));
+    const __m256i even = _mm256_mul_epu32(both, factor);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(both, 32), factor);
+    low = reinterpret_cast<VU>(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA));
+    high = reinterpret_cast<VU>(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA));
+#else
+    for (int i = 0; i < VL; ++i) {
+        const std::uint64_t product = std::uint64_t{a[i]} * constant;
+        low[i] = static_cast<std::uint32_t>(product);
+        high[i] = static_cast<std::uint32_t>(product >> 32);
     }
+#endif
+}
+
+// VL draws in a row, philox(key, {place + i, row, 0, 0}): word w of draw i is words[w][i].
+static inline void philox_row(std::uint64_t key, std::uint32_t place, std::uint32_t row,
+                              VU (&words)[4]) {
+    std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+    VU c0, c1 = VU{} + row, c2{}, c3{};
+    for (int i = 0; i < VL; ++i) c0[i] = place + static_cast<std::uint32_t>(i);
     for (int round = 0; round < 10; ++round) {
-        for (int i = 0; i < 8; ++i) {
-            const std::uint64_t a = 0xD2511F53ull * c0[i], b = 0xCD9E8D57ull * c2[i];
-            c0[i] = static_cast<std::uint32_t>(b >> 32) ^ c1[i] ^ k0;
-            c1[i] = static_cast<std::uint32_t>(b);
-            c2[i] = static_cast<std::uint32_t>(a >> 32) ^ c3[i] ^ k1;
-            c3[i] = static_cast<std::uint32_t>(a);
-        }
+        VU a_low, a_high, b_low, b_high;
+        multiply_wide(c0, 0xD2511F53u, a_low, a_high);
+        multiply_wide(c2, 0xCD9E8D57u, b_low, b_high);
+        c0 = b_high ^ c1 ^ k0;
+        c1 = b_low;
+        c2 = a_high ^ c3 ^ k1;
+        c3 = a_low;
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    for (int i = 0; i < 8; ++i) {
-        words[4 * i] = c0[i];
-        words[4 * i + 1] = c1[i];
-        words[4 * i + 2] = c2[i];
-        words[4 * i + 3] = c3[i];
-    }
+    words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
 }
 
 // From [0, 1), with the 24 bits that a float holds.

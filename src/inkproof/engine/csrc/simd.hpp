@@ -70,6 +70,14 @@ static inline VI from_bits(std::uint32_t bits) {
     return ((VI{} + static_cast<std::int32_t>(bits)) & lane) != VI{};
 }
 
+// The lowest eight bits, each at four times its place.
+static inline std::uint32_t every_fourth(std::uint32_t bits) {
+    bits = (bits & 0xff) | (bits & 0xf0) << 12;
+    bits = (bits & 0x000f000f) | (bits & 0x000c000c) << 6;
+    bits = (bits & 0x03030303) | (bits & 0x02020202) << 3;
+    return bits & 0x11111111;
+}
+
 // Interleaves the lower (or upper) halves of two vectors: a0 b0 a1 b1 ...
 static inline void interleave(V a, V b, V& low, V& high) {
 #if INKPROOF_VL == 16
