@@ -28,9 +28,6 @@ Inputs::Inputs(int features, int lanes) {
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
     block_stride = static_cast<std::size_t>(round_up(features, PANEL)) * BLOCK;
     x = Buffer<float>(blocks * block_stride);
-    masks = Buffer<std::uint32_t>(blocks * static_cast<std::size_t>(features));
-    entries = Buffer<Entry>(blocks * BLOCK * static_cast<std::size_t>(features));
-    bounds.resize(blocks * BLOCK);
 }
 
 Data::Data(const std::uint8_t* bytes, std::int64_t rows, int features, float scale, float offset,
@@ -56,11 +53,11 @@ void Data::list_filled(const T* raw) {
     std::size_t filled = 0;
     for (std::size_t i = 0; i < rows * width; ++i) filled += raw[i] != 0;
     // One place more than is filled: without a branch, the place after the last is written too.
-    features_of_.resize(filled + 1);
+    features_of_ = Buffer<std::uint16_t>(filled + 1);
     if constexpr (std::is_same_v<T, float>)
-        float_values_.resize(filled + 1);
+        float_values_ = Buffer<float>(filled + 1);
     else
-        byte_values_.resize(filled + 1);
+        byte_values_ = Buffer<std::uint8_t>(filled + 1);
     starts_.reserve(rows);
     bounds_.reserve(rows * static_cast<std::size_t>(parts(features_) + 1));
     std::size_t at = 0;
@@ -104,9 +101,7 @@ void Data::read(std::int64_t row, float* into, const Augmenter* augmenter, std::
 
 void Data::gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
                   std::int64_t count, Range parts) const {
-    if (sparse_)
-        gather_lists(inputs, order, first, lanes, count, parts);
-    else if (bytes_)
+    if (bytes_)
         gather_rows(bytes_, inputs, order, first, lanes, count, parts);
     else
         gather_rows(floats_, inputs, order, first, lanes, count, parts);
@@ -143,59 +138,49 @@ void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, 
     }
 }
 
-void Data::gather_lists(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
-                        std::int64_t count, Range parts) const {
-    const auto width = static_cast<std::size_t>(features_);
-    const auto stride = static_cast<std::size_t>(this->parts(features_) + 1);
-    const std::size_t value_bytes = bytes_ ? 1 : sizeof(float);
-    const int begin = std::min(parts.begin * SPARSE_INPUTS, features_);
-    const int end = std::min(parts.end * SPARSE_INPUTS, features_);
-    for (int block = 0; block * BLOCK < lanes; ++block) {
-        const int here = std::min(BLOCK, lanes - block * BLOCK);
-        float* x = inputs.x.get() + static_cast<std::size_t>(block) * inputs.block_stride;
-        std::uint32_t* masks = inputs.masks.get() + static_cast<std::size_t>(block) * width;
-        std::fill(masks + begin, masks + end, 0u);
-        for (int b = 0; b < here; ++b) {
-            const std::int64_t at = first + block * BLOCK + b;
+void Data::fetch_list(std::size_t row) const {
+    const std::size_t parts = static_cast<std::size_t>(this->parts(features_));
+    const std::size_t start = starts_[row];
+    const std::size_t filled = bounds_[row * (parts + 1) + parts];
+    fetch_ahead(&features_of_[start], filled * sizeof(std::uint16_t));
+    if (bytes_)
+        fetch_ahead(&byte_values_[start], filled);
+    else
+        fetch_ahead(&float_values_[start], filled * sizeof(float));
+}
+
+void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
+                  std::int64_t count) const {
+    const std::size_t stride = block_stride();
+    const auto parts = static_cast<std::size_t>(this->parts(features_));
+    const auto bring = [&](auto& to, const auto& values) {
+        const std::size_t wanted = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK) * stride;
+        using Values = std::remove_reference_t<decltype(to)>;
+        if (to.size() < wanted)
+            to = Values(wanted);
+        else
+            std::memset(to.get(), 0, wanted * sizeof to[0]);
+        for (int lane = 0; lane < lanes; ++lane) {
+            const std::int64_t at = first + lane;
             const auto row = static_cast<std::size_t>(order ? order[at] : at);
-            const auto lane = static_cast<std::size_t>(block * BLOCK + b);
-            // What the next batch needs of these inputs; and where that of the one after lies.
-            if (order && at + lanes < count) {
-                const auto ahead = static_cast<std::size_t>(order[at + lanes]);
-                const std::uint16_t* bounds = &bounds_[ahead * stride];
-                const std::size_t start = starts_[ahead] + bounds[parts.begin];
-                const auto filled = static_cast<std::size_t>(bounds[parts.end] - bounds[parts.begin]);
-                fetch_ahead(&features_of_[start], filled * sizeof(std::uint16_t));
-                fetch_ahead(bytes_ ? static_cast<const void*>(&byte_values_[start])
-                                   : static_cast<const void*>(&float_values_[start]),
-                            filled * value_bytes);
-            }
+            // What the next batch needs; and where that of the one after lies.
+            if (order && at + lanes < count) fetch_list(static_cast<std::size_t>(order[at + lanes]));
             if (order && at + 2 * lanes < count) {
                 const auto later = static_cast<std::size_t>(order[at + 2 * lanes]);
-                __builtin_prefetch(&bounds_[later * stride]);
+                __builtin_prefetch(&bounds_[later * (parts + 1)]);
                 __builtin_prefetch(&starts_[later]);
             }
-            const std::uint16_t* bounds = &bounds_[row * stride];
-            if (parts.begin == 0 && parts.end > 0) inputs.bounds[lane] = bounds;
             const std::size_t start = starts_[row];
-            const std::uint16_t* features = &features_of_[start];
-            Entry* entries = inputs.entries.get() + lane * width;
-            const auto take = [&](int e, float value) {
-                const int k = features[e];
-                entries[e] = {static_cast<std::uint32_t>(k * PANEL), value};
-                x[k * BLOCK + b] = value;
-                masks[k] |= 1u << b;
-            };
-            const int last = bounds[parts.end];
-            if (bytes_) {
-                const std::uint8_t* values = &byte_values_[start];
-                for (int e = bounds[parts.begin]; e < last; ++e) take(e, scaled_[values[e]]);
-            } else {
-                const float* values = &float_values_[start];
-                for (int e = bounds[parts.begin]; e < last; ++e) take(e, values[e]);
-            }
+            const int filled = bounds_[row * (parts + 1) + parts];
+            auto* column = to.get() + static_cast<std::size_t>(lane / BLOCK) * stride + lane % BLOCK;
+            for (std::size_t e = start; e < start + static_cast<std::size_t>(filled); ++e)
+                column[features_of_[e] * BLOCK] = values[e];
         }
-    }
+    };
+    if (bytes_)
+        bring(inputs.bytes, byte_values_);
+    else
+        bring(inputs.floats, float_values_);
 }
 
 }  // namespace inkproof

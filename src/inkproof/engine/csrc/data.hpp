@@ -53,11 +53,13 @@ struct Inputs {
     Inputs(int features, int lanes);
 
     std::size_t block_stride = 0;  // of x
-    Buffer<float> x;               // [block][input][lane]; where data are sparse, only what a mask
-                                   // points to means anything
-    Buffer<std::uint32_t> masks;   // [block][input]: which lanes are not zero
-    Buffer<Entry> entries;         // [lane][input]: those that are not zero, in order
-    std::vector<const std::uint16_t*> bounds;  // of each lane: where its parts' entries begin
+    Buffer<float> x;               // [block][input][lane]
+};
+
+// The same where most are zero, of one thread: whichever of the two the data are.
+struct SparseInputs {
+    Buffer<std::uint8_t> bytes;  // [block][input][lane], as they are
+    Buffer<float> floats;        // as the network sees them
 };
 
 // A matrix of inputs, one row an image; the network sees scale * raw + offset. The memory stays the
@@ -81,6 +83,33 @@ public:
     // batch. Rows of the batch after it, up to row count of the order, are asked for ahead.
     void gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
                 std::int64_t count, Range parts) const;
+    // The same of sparse data, all parts.
+    void gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
+                std::int64_t count) const;
+
+    // Of sparse data: calls f(list, bounds) for a row; bounds: where each part of its list begins.
+    template <typename F>
+    void with_list(std::int64_t row, F&& f) const {
+        const auto at = static_cast<std::size_t>(row);
+        const std::size_t start = starts_[at];
+        const std::uint16_t* bounds = &bounds_[at * static_cast<std::size_t>(parts(features_) + 1)];
+        const std::uint16_t* features = &features_of_[start];
+        if (bytes_)
+            f(ByteList{features, &byte_values_[start], scaled_}, bounds);
+        else
+            f(FloatList{features, &float_values_[start]}, bounds);
+    }
+    // Calls f(lanes) for what gather has brought.
+    template <typename F>
+    void with_lanes(const SparseInputs& inputs, F&& f) const {
+        if (bytes_)
+            f(ByteLanes{inputs.bytes.get(), scaled_});
+        else
+            f(FloatLanes{inputs.floats.get()});
+    }
+    std::size_t block_stride() const {
+        return static_cast<std::size_t>(round_up(features_, PANEL)) * BLOCK;
+    }
 
     // Calls f with the numbers as they are, [row][feature], of whichever type; and what makes of them
     // what the network sees.
@@ -101,8 +130,7 @@ private:
     template <typename T>
     void gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, std::int64_t first,
                      int lanes, std::int64_t count, Range parts) const;
-    void gather_lists(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
-                      std::int64_t count, Range parts) const;
+    void fetch_list(std::size_t row) const;
 
     const std::uint8_t* bytes_ = nullptr;  // one of these two
     const float* floats_ = nullptr;
@@ -114,9 +142,9 @@ private:
     // Of sparse data: each row's inputs that are not zero.
     std::vector<std::size_t> starts_;      // [row]
     std::vector<std::uint16_t> bounds_;    // [row][parts + 1], from the row's start
-    std::vector<std::uint16_t> features_of_;
-    std::vector<std::uint8_t> byte_values_;
-    std::vector<float> float_values_;
+    Buffer<std::uint16_t> features_of_;
+    Buffer<std::uint8_t> byte_values_;
+    Buffer<float> float_values_;
     float scaled_[256];                    // what each byte comes to
 };
 

@@ -230,22 +230,41 @@ static inline void update_panels(float* w, std::size_t panel_stride, int panels,
 
 // --- The same two products where most inputs are zero --------------------------------------------
 
-// One input that is not zero: where its row of a panel begins, and its value.
-struct Entry {
-    std::uint32_t offset;  // input * PANEL
-    float value;
+// A lane's inputs that are not zero, in order: where their rows of a panel begin, and their values.
+struct EntryList {
+    struct Entry {
+        std::uint32_t offset;  // input * PANEL
+        float value;
+    };
+    const Entry* entries;
+    std::size_t offset(int e) const { return entries[e].offset; }
+    float value(int e) const { return entries[e].value; }
+};
+// The same of data, which say less: bytes stand for what a table has.
+struct ByteList {
+    const std::uint16_t* inputs;
+    const std::uint8_t* values;
+    const float* scaled;
+    std::size_t offset(int e) const { return std::size_t{inputs[e]} * PANEL; }
+    float value(int e) const { return scaled[values[e]]; }
+};
+struct FloatList {
+    const std::uint16_t* inputs;
+    const float* values;
+    std::size_t offset(int e) const { return std::size_t{inputs[e]} * PANEL; }
+    float value(int e) const { return values[e]; }
 };
 
-// y[unit] += sum over entries of value w[input][unit], for P panels and one lane.
-template <int P>
-static inline void sparse_forward(const float* w, std::size_t panel_stride, const Entry* entries,
-                                  int count, float* y) {
+// y[unit] += sum over the list from begin to end of value w[input][unit], for P panels and one lane.
+template <int P, typename List>
+static inline void sparse_forward(const float* w, std::size_t panel_stride, const List& list,
+                                  int begin, int end, float* y) {
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = load(y + j * VL);
-    for (int e = 0; e < count; ++e) {
-        const V value = splat(entries[e].value);
-        const float* row = w + entries[e].offset;
+    for (int e = begin; e < end; ++e) {
+        const V value = splat(list.value(e));
+        const float* row = w + list.offset(e);
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
@@ -256,22 +275,58 @@ static inline void sparse_forward(const float* w, std::size_t panel_stride, cons
     for (int j = 0; j < P * VP; ++j) store(y + j * VL, sum[j]);
 }
 
-// w[unit] += scale * sum over the lanes in each block's mask of x[lane] t[lane][unit], for one
-// input and P panels. masks, x: one for each block, strides apart.
-template <int P>
-static inline void sparse_update(float* w, std::size_t panel_stride, const std::uint32_t* masks,
-                                 std::size_t mask_stride, const float* x, std::size_t block_stride,
-                                 const float* t, std::size_t t_stride, int blocks, float scale) {
+// The same values as [block][input][lane], and which lanes of an input are not zero.
+struct ByteLanes {
+    const std::uint8_t* x;
+    const float* scaled;
+    float value(std::size_t at) const { return scaled[x[at]]; }
+    std::uint32_t filled(std::size_t at) const {
+#if INKPROOF_VL == 16 && defined(__AVX512BW__)
+        const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(x + at));
+        return _mm256_test_epi8_mask(lanes, lanes);
+#elif INKPROOF_VL == 8 && defined(__AVX2__)
+        const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(x + at));
+        return ~static_cast<std::uint32_t>(
+            _mm256_movemask_epi8(_mm256_cmpeq_epi8(lanes, _mm256_setzero_si256())));
+#else
+        std::uint32_t bits = 0;
+        for (int i = 0; i < BLOCK; ++i)
+            bits |= std::uint32_t{x[at + static_cast<std::size_t>(i)] != 0} << i;
+        return bits;
+#endif
+    }
+};
+struct FloatLanes {
+    const float* x;
+    float value(std::size_t at) const { return x[at]; }
+    std::uint32_t filled(std::size_t at) const {
+        std::uint32_t bits = 0;
+        for (int i = 0; i < BLOCK; i += VL)
+            bits |= bits_of(load(x + at + static_cast<std::size_t>(i)) != V{}) << i;
+        return bits;
+    }
+};
+
+// w[unit] += scale * sum over the filled lanes of x[lane] t[lane][unit], for one input and P panels.
+// at: the input's lanes in the first block; strides: from block to block, and from lane to lane.
+template <int P, typename Lanes>
+static inline void sparse_update(float* w, std::size_t panel_stride, const Lanes& x, std::size_t at,
+                                 std::size_t block_stride, const float* t, std::size_t t_stride,
+                                 int blocks, float scale) {
+    std::uint32_t some = 0;
+    for (int block = 0; block < blocks; ++block)
+        some |= x.filled(at + static_cast<std::size_t>(block) * block_stride);
+    if (some == 0) return;
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) __builtin_prefetch(w + p * panel_stride + 8 * PANEL, 1);
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = V{};
-    for (int block = 0; block < blocks; ++block) {
-        for (std::uint32_t mask = masks[block * mask_stride]; mask != 0; mask &= mask - 1) {
-            const int lane = __builtin_ctz(mask);
-            const V value = splat(x[block * block_stride + lane]);
-            const float* row = t + (block * BLOCK + lane) * t_stride;
+    for (int block = 0; block < blocks; ++block, at += block_stride) {
+        for (std::uint32_t mask = x.filled(at); mask != 0; mask &= mask - 1) {
+            const auto lane = static_cast<std::size_t>(__builtin_ctz(mask));
+            const V value = splat(x.value(at + lane));
+            const float* row = t + (static_cast<std::size_t>(block) * BLOCK + lane) * t_stride;
 #pragma GCC unroll 16
             for (int j = 0; j < P * VP; ++j) sum[j] += value * load(row + j * VL);
         }
@@ -280,8 +335,8 @@ static inline void sparse_update(float* w, std::size_t panel_stride, const std::
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
         for (int j = 0; j < VP; ++j) {
-            float* at = w + p * panel_stride + j * VL;
-            store(at, load(at) + sum[p * VP + j] * scale);
+            float* to = w + p * panel_stride + j * VL;
+            store(to, load(to) + sum[p * VP + j] * scale);
         }
 }
 

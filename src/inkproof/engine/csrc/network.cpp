@@ -94,6 +94,7 @@ void Network::get_gradients(int index, float* kernel, float* bias) const {
 Batch Network::make_batch(int lanes, int members) const {
     Batch batch;
     batch.inputs = Inputs(layers_.front().spec.inputs, lanes);
+    batch.sparse.resize(static_cast<std::size_t>(members));
     const auto blocks = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK);
     if (uses_halves_) {
         batch.input_pairs = Buffer<Pair>(blocks * batch.inputs.block_stride / 2);
@@ -143,7 +144,7 @@ void Network::reserve_training(int lanes) {
         scratch.transposed = Buffer<float>(blocks * BLOCK * SPARSE_PANELS * PANEL);
         scratch.units = Buffer<UnitAt>(static_cast<std::size_t>(widest));
         scratch.row = Buffer<float>(static_cast<std::size_t>(widest));
-        scratch.entries = Buffer<Entry>(
+        scratch.entries = Buffer<EntryList::Entry>(
             static_cast<std::size_t>(std::max(widest, layers_.front().spec.inputs) + 1));
         if (!uses_halves_) continue;
         scratch.error_pairs = Buffer<Pair>(blocks * static_cast<std::size_t>(widest * BLOCK / 2));
@@ -196,8 +197,7 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
                       Scratch& scratch) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
-    const int inputs = layer.spec.inputs, units = layer.spec.units;
-    const Inputs& in = batch.inputs;
+    const int units = layer.spec.units;
     const Operand from = operand(index, batch, member);
     float* y = batch.outputs[static_cast<std::size_t>(index)].get();
     const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
@@ -224,14 +224,13 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
                           t + static_cast<std::size_t>(lane) * stride);
             with_constant<SPARSE_PANELS>(group_panels, [&](auto count) {
                 for (int part = 0; part < input_parts_; ++part)
-                    for (int lane = begin; lane < filled; ++lane) {
-                        const auto at = static_cast<std::size_t>(lane);
-                        const std::uint16_t* bounds = in.bounds[at] + part;
-                        sparse_forward<decltype(count)::value>(
-                            w, layer.panel_stride,
-                            in.entries.get() + at * static_cast<std::size_t>(inputs) + bounds[0],
-                            bounds[1] - bounds[0], t + at * stride);
-                    }
+                    for (int lane = begin; lane < filled; ++lane)
+                        batch.data->with_list(batch.row(lane), [&](const auto& list,
+                                                                   const std::uint16_t* bounds) {
+                            sparse_forward<decltype(count)::value>(
+                                w, layer.panel_stride, list, bounds[part], bounds[part + 1],
+                                t + static_cast<std::size_t>(lane) * stride);
+                        });
             });
             each_block([&](std::size_t block, int first, int count) {
                 to_features(t + (block * BLOCK + static_cast<std::size_t>(first * VL)) * stride,
@@ -289,9 +288,6 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
 // One lane through all layers, with units as the vector: what few lanes are quicker by. Whatever is
 // zero is left out.
 void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const {
-    const Inputs& in = batch.inputs;
-    const int inputs = layers_.front().spec.inputs;
-    const Entry* entries = scratch.entries.get();
     float* y = scratch.row.get();
     int count = 0;
     const auto list = [&](int k, float value) {
@@ -299,27 +295,32 @@ void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch)
                                                             value};
         count += value != 0;
     };
-    if (sparse) {
-        count = in.bounds[static_cast<std::size_t>(lane)][input_parts_];
-        entries = in.entries.get() + static_cast<std::size_t>(lane) * inputs;
-    } else {
-        for (int k = 0; k < inputs; ++k) list(k, in.x[static_cast<std::size_t>(k * BLOCK + lane)]);
-    }
-    for (const Layer& layer : layers_) {
+    const auto multiply = [&](const Layer& layer, const auto& from, int end) {
         std::copy(layer.biases.get(), layer.biases.get() + layer.padded, y);
         for (int first = 0; first < layer.panels; first += SPARSE_PANELS)
             with_constant<SPARSE_PANELS>(
                 std::min(SPARSE_PANELS, layer.panels - first), [&](auto panels) {
                     sparse_forward<decltype(panels)::value>(
-                        layer.weights.get() + first * layer.panel_stride, layer.panel_stride,
-                        entries, count, y + first * PANEL);
+                        layer.weights.get() + first * layer.panel_stride, layer.panel_stride, from,
+                        0, end, y + first * PANEL);
                 });
+    };
+    for (const Layer& layer : layers_) {
+        const bool is_first = &layer == &layers_.front();
+        if (is_first && sparse) {
+            batch.data->with_list(batch.row(lane),
+                                  [&](const auto& from, const std::uint16_t* bounds) {
+                                      multiply(layer, from, bounds[input_parts_]);
+                                  });
+        } else {
+            count = 0;
+            for (int k = 0; k < layer.spec.inputs; ++k)
+                list(k, is_first ? batch.inputs.x[static_cast<std::size_t>(k * BLOCK + lane)] : y[k]);
+            multiply(layer, EntryList{scratch.entries.get()}, count);
+        }
         if (&layer == &layers_.back()) break;
         if (layer.spec.activation == Activation::relu)
             for (int u = 0; u < layer.padded; u += VL) store(y + u, relu(load(y + u)));
-        entries = scratch.entries.get();
-        count = 0;
-        for (int u = 0; u < layer.spec.units; ++u) list(u, y[u]);
     }
     for (int u = 0; u < layers_.back().spec.units; ++u)
         batch.outputs.back()[static_cast<std::size_t>(u * BLOCK + lane)] = y[u];
@@ -501,7 +502,6 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
                      Range inputs, float* weights, float* biases, float scale) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const bool is_input = index == 0;
-    const Inputs& in = batch.inputs;
     const Operand from = operand(index, batch, member);
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
     const std::size_t t_stride = layer.lane_stride;
@@ -513,17 +513,15 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
             const Range some = share(count, 1, group, groups);
             const int first = panels.begin + some.begin;
             with_constant<SPARSE_UPDATE_PANELS>(some.end - some.begin, [&](auto wanted) {
-                for (int k = inputs.begin; k < inputs.end; ++k) {
-                    const std::uint32_t* masks = in.masks.get() + k;
-                    std::uint32_t any = 0;
-                    for (int block = 0; block < batch.blocks; ++block)
-                        any |= masks[block * layer.spec.inputs];
-                    if (any == 0) continue;
-                    sparse_update<decltype(wanted)::value>(
-                        weights + first * layer.panel_stride + k * PANEL, layer.panel_stride,
-                        masks, static_cast<std::size_t>(layer.spec.inputs), from.x + k * BLOCK,
-                        from.block_stride, t + first * PANEL, t_stride, batch.blocks, scale);
-                }
+                batch.data->with_lanes(
+                    batch.sparse[static_cast<std::size_t>(member)], [&](const auto& lanes) {
+                        for (int k = inputs.begin; k < inputs.end; ++k)
+                            sparse_update<decltype(wanted)::value>(
+                                weights + first * layer.panel_stride + k * PANEL,
+                                layer.panel_stride, lanes, static_cast<std::size_t>(k * BLOCK),
+                                from.block_stride, t + first * PANEL, t_stride, batch.blocks,
+                                scale);
+                    });
             });
         }
     } else if (layer.half) {
@@ -639,9 +637,15 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
         const auto fetch = [&](Batch& batch, std::int64_t first) {
             const int lanes = static_cast<int>(std::min<std::int64_t>(chunk,
                                                                       batch_end(first) - first));
-            data.gather(batch.inputs, order, first, lanes, count, parts);
+            if (sparse)
+                data.gather(batch.sparse[static_cast<std::size_t>(member)], order, first, lanes, count);
+            else
+                data.gather(batch.inputs, order, first, lanes, count, parts);
             if (layers_.front().half) pair_inputs(batch, parts, lanes);
             if (member != 0) return;
+            batch.data = &data;
+            batch.order = order;
+            batch.first = first;
             batch.lanes = lanes;
             batch.blocks = (lanes + BLOCK - 1) / BLOCK;
         };
@@ -794,7 +798,10 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             if (first >= count || stop) return;
             batch.lanes = static_cast<int>(std::min<std::int64_t>(lanes, count - first));
             batch.blocks = (batch.lanes + BLOCK - 1) / BLOCK;
-            data.gather(batch.inputs, nullptr, first, batch.lanes, count, {0, input_parts_});
+            batch.data = &data;
+            batch.first = first;
+            if (!data.sparse())
+                data.gather(batch.inputs, nullptr, first, batch.lanes, count, {0, input_parts_});
             Scratch& scratch = scratch_[static_cast<std::size_t>(member)];
             const bool are_few = batch.lanes <= FEW_LANES;
             for (int lane = 0; are_few && lane < batch.lanes; ++lane)

@@ -55,7 +55,13 @@ struct Rows {
 // One batch (or a part of one) on its way through the network.
 struct Batch {
     int lanes = 0, blocks = 0;
+    const Data* data = nullptr;
+    const std::int64_t* order = nullptr;  // of the data's rows, or none
+    std::int64_t first = 0;               // where in it this batch begins
+    std::int64_t row(int lane) const { return order ? order[first + lane] : first + lane; }
+
     Inputs inputs;
+    std::vector<SparseInputs> sparse;  // instead, of each thread
     Buffer<Pair> input_pairs, input_lanes;  // the same as halves: [block][pair][lane], and as Rows
     std::vector<Buffer<float>> outputs;  // of each layer, [block][unit][lane]
     std::vector<Buffer<std::uint16_t>> alive;  // of each layer, [panel]: units that are not zero
@@ -153,7 +159,7 @@ private:
         Buffer<Pair> error_pairs;         // [block][listed pair of units][lane]
         std::vector<std::size_t> pair_at;  // where their weights lie in each row
         Buffer<float> row;                 // of few: one layer's outputs, and
-        Buffer<Entry> entries;             // those of them that are not zero
+        Buffer<EntryList::Entry> entries;             // those of them that are not zero
     };
 
     // What a pass of training does with the gradients.
