@@ -100,17 +100,17 @@ void Data::read(std::int64_t row, float* into, const Augmenter* augmenter, std::
 }
 
 void Data::gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
-                  std::int64_t count, Range parts) const {
+                  Range parts) const {
     if (bytes_)
-        gather_rows(bytes_, inputs, order, first, lanes, count, parts);
+        gather_rows(bytes_, inputs, order, first, lanes, parts);
     else
-        gather_rows(floats_, inputs, order, first, lanes, count, parts);
+        gather_rows(floats_, inputs, order, first, lanes, parts);
 }
 
 // Lanes without a row get zeros.
 template <typename T>
 void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, std::int64_t first,
-                       int lanes, std::int64_t count, Range parts) const {
+                       int lanes, Range parts) const {
     const auto width = static_cast<std::size_t>(features_);
     const int end = std::min(parts.end * SPARSE_INPUTS, features_);
     for (int block = 0; block * BLOCK < lanes; ++block) {
@@ -119,9 +119,6 @@ void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, 
         for (int b = 0; b < here; ++b) {
             const std::int64_t at = first + block * BLOCK + b;
             rows[b] = raw + static_cast<std::size_t>(order ? order[at] : at) * width;
-            if (order && at + lanes < count)
-                fetch_ahead(raw + static_cast<std::size_t>(order[at + lanes]) * width,
-                            width * sizeof(T));
         }
         float* x = inputs.x.get() + static_cast<std::size_t>(block) * inputs.block_stride;
         for (int k = parts.begin * SPARSE_INPUTS; k < end; k += VL)
@@ -138,19 +135,32 @@ void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, 
     }
 }
 
-void Data::fetch_list(std::size_t row) const {
-    const std::size_t parts = static_cast<std::size_t>(this->parts(features_));
-    const std::size_t start = starts_[row];
-    const std::size_t filled = bounds_[row * (parts + 1) + parts];
-    fetch_ahead(&features_of_[start], filled * sizeof(std::uint16_t));
-    if (bytes_)
-        fetch_ahead(&byte_values_[start], filled);
-    else
-        fetch_ahead(&float_values_[start], filled * sizeof(float));
+void Data::expect(Ahead& ahead, const std::int64_t* order, std::int64_t first, int lanes,
+                  Range parts, bool as_lists) const {
+    ahead.clear();
+    const auto width = static_cast<std::size_t>(features_);
+    const auto whole = static_cast<std::size_t>(this->parts(features_));
+    const auto begin = static_cast<std::size_t>(std::min(parts.begin * SPARSE_INPUTS, features_));
+    const auto end = static_cast<std::size_t>(std::min(parts.end * SPARSE_INPUTS, features_));
+    for (std::int64_t at = first; order && at < first + lanes; ++at) {
+        const auto row = static_cast<std::size_t>(order[at]);
+        if (as_lists) {
+            const std::size_t start = starts_[row], filled = bounds_[row * (whole + 1) + whole];
+            ahead.add(&features_of_[start], filled * sizeof(std::uint16_t));
+            if (bytes_)
+                ahead.add(&byte_values_[start], filled);
+            else
+                ahead.add(&float_values_[start], filled * sizeof(float));
+        } else {
+            with_raw([&](const auto* raw) {
+                ahead.add(raw + row * width + begin, (end - begin) * sizeof *raw);
+            });
+        }
+    }
 }
 
-void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
-                  std::int64_t count) const {
+void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first,
+                  int lanes) const {
     const std::size_t stride = block_stride();
     const auto parts = static_cast<std::size_t>(this->parts(features_));
     const auto bring = [&](auto& to, const auto& values) {
@@ -163,13 +173,6 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
         for (int lane = 0; lane < lanes; ++lane) {
             const std::int64_t at = first + lane;
             const auto row = static_cast<std::size_t>(order ? order[at] : at);
-            // What the next batch needs; and where that of the one after lies.
-            if (order && at + lanes < count) fetch_list(static_cast<std::size_t>(order[at + lanes]));
-            if (order && at + 2 * lanes < count) {
-                const auto later = static_cast<std::size_t>(order[at + 2 * lanes]);
-                __builtin_prefetch(&bounds_[later * (parts + 1)]);
-                __builtin_prefetch(&starts_[later]);
-            }
             const std::size_t start = starts_[row];
             const int filled = bounds_[row * (parts + 1) + parts];
             auto* column = to.get() + static_cast<std::size_t>(lane / BLOCK) * stride + lane % BLOCK;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "ahead.hpp"
 #include "buffer.hpp"
 #include "kernels.hpp"
 
@@ -41,12 +42,6 @@ static inline V read_vector(const float* p, int count) {
     return v;
 }
 
-// Asks for memory ahead of its use.
-static inline void fetch_ahead(const void* from, std::size_t bytes) {
-    const char* at = static_cast<const char*>(from);
-    for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
-}
-
 // The inputs of a batch, as the products of the first layer want them.
 struct Inputs {
     Inputs() = default;
@@ -79,13 +74,15 @@ public:
     // How many parts the inputs fall into; a part's weights stay in the first-level cache.
     static int parts(int features) { return (features + SPARSE_INPUTS - 1) / SPARSE_INPUTS; }
 
-    // Brings the rows order[first ...] (or just first ...) into some parts of the inputs of a
-    // batch. Rows of the batch after it, up to row count of the order, are asked for ahead.
+    // Brings the rows order[first ...] (or just first ...) into some parts of the inputs of a batch.
     void gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
-                std::int64_t count, Range parts) const;
+                Range parts) const;
     // The same of sparse data, all parts.
-    void gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
-                std::int64_t count) const;
+    void gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first,
+                int lanes) const;
+    // Lists what gather will read; as_lists: of sparse data.
+    void expect(Ahead& ahead, const std::int64_t* order, std::int64_t first, int lanes, Range parts,
+                bool as_lists) const;
 
     // Of sparse data: calls f(list, bounds) for a row; bounds: where each part of its list begins.
     template <typename F>
@@ -129,8 +126,7 @@ private:
     void list_filled(const T* raw);
     template <typename T>
     void gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, std::int64_t first,
-                     int lanes, std::int64_t count, Range parts) const;
-    void fetch_list(std::size_t row) const;
+                     int lanes, Range parts) const;
 
     const std::uint8_t* bytes_ = nullptr;  // one of these two
     const float* floats_ = nullptr;

@@ -227,6 +227,7 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
                     for (int lane = begin; lane < filled; ++lane)
                         batch.data->with_list(batch.row(lane), [&](const auto& list,
                                                                    const std::uint16_t* bounds) {
+                            scratch.ahead.some(1);
                             sparse_forward<decltype(count)::value>(
                                 w, layer.panel_stride, list, bounds[part], bounds[part + 1],
                                 t + static_cast<std::size_t>(lane) * stride);
@@ -248,6 +249,7 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
                 for (int p = 0; p < group_panels; ++p) {
                     const int first_unit = (group + p) * PANEL;
                     each_block([&](std::size_t block, int first, int count) {
+                        scratch.ahead.some(8);
                         if (layer.half)
                             return add_inputs_half(
                                 index, from, group + p, block, {first, first + count},
@@ -634,13 +636,15 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
         const auto batch_end = [&](std::int64_t first) {
             return std::min(count, first / batch_size * batch_size + batch_size);
         };
+        const auto lanes_from = [&](std::int64_t first) {
+            return static_cast<int>(std::min<std::int64_t>(chunk, batch_end(first) - first));
+        };
         const auto fetch = [&](Batch& batch, std::int64_t first) {
-            const int lanes = static_cast<int>(std::min<std::int64_t>(chunk,
-                                                                      batch_end(first) - first));
+            const int lanes = lanes_from(first);
             if (sparse)
-                data.gather(batch.sparse[static_cast<std::size_t>(member)], order, first, lanes, count);
+                data.gather(batch.sparse[static_cast<std::size_t>(member)], order, first, lanes);
             else
-                data.gather(batch.inputs, order, first, lanes, count, parts);
+                data.gather(batch.inputs, order, first, lanes, parts);
             if (layers_.front().half) pair_inputs(batch, parts, lanes);
             if (member != 0) return;
             batch.data = &data;
@@ -656,7 +660,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
         };
         if (count > 0) fetch(batches_[0], 0);
         round_weights(member);
-        team_.barrier();
+        team_.barrier(member);
         watch.start();
         const Batch* before = nullptr;  // its wide layers are still to be updated
         int turn = 0;
@@ -665,15 +669,15 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             const std::int64_t next = first + batch.lanes;
             const std::int64_t in_batch = batch_end(first) - first / batch_size * batch_size;
             const Range vectors = my_vectors(batch, member);
+            if (next < count)
+                data.expect(scratch.ahead, order, next, lanes_from(next), parts, sparse);
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
                 const Range panels = my_panels(layer, member);
                 if (i > 0) list_rows(i, batch, member);
                 if (layer.wide) {
                     const int group = threads() == 1 ? PANELS_IN_CACHE : PANELS_A_TASK;
-                    team_.each(member, (layer.panels + group - 1) / group, [&](int task) {
-                        const Range some{task * group,
-                                         std::min(task * group + group, layer.panels)};
+                    team_.pieces(member, layer.panels, UPDATE_PANELS, group, [&](Range some) {
                         if (before) descend(i, *before, some);
                         forward(i, batch, sparse, member, some, all_vectors(batch), scratch);
                     });
@@ -682,13 +686,13 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 } else {
                     forward(i, batch, sparse, member, panels, vectors, scratch);
                 }
-                if (i < last || layer.wide || last_in_shares_) team_.barrier();
+                if (i < last || layer.wide || last_in_shares_) team_.barrier(member);
                 lap(times_[static_cast<std::size_t>(i)].forward);
             }
             softmax_errors(batch, labels, order, first, 1.0f / static_cast<float>(in_batch),
                            vectors);
             if (next < count) fetch(batches_[turn ^ 1], next);
-            team_.barrier();
+            team_.barrier(member);
             if (member == 0) {
                 if (!totals.add(losses_, hits_, batch.lanes)) stop = true;
                 if (pulse.stops(first)) stop = totals.stopped = true;
@@ -697,12 +701,12 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             lap(others);
             for (int i = last; i >= 1; --i) {
                 backward_shares(i, batch, member, scratch);
-                team_.barrier();
+                team_.barrier(member);
                 backward_sum(i, batch, member);
-                team_.barrier();
+                team_.barrier(member);
                 lap(times_[static_cast<std::size_t>(i)].backward);
             }
-            if (last == 0) team_.barrier();  // so that all see the same stop
+            if (last == 0) team_.barrier(member);  // so that all see the same stop
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
                 if (!fused)
@@ -715,17 +719,17 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             }
             if (fused) {
                 before = &batch;
-                if (!layers_.front().wide) team_.barrier();
+                if (!layers_.front().wide) team_.barrier(member);
             } else {
-                team_.barrier();
+                team_.barrier(member);
                 if (goal == Goal::descend && next == batch_end(first)) {
                     apply_sums(member, -learning_rate);
                     if (uses_halves_) {
-                        team_.barrier();
+                        team_.barrier(member);
                         round_weights(member);
                     }
                 }
-                team_.barrier();
+                team_.barrier(member);
             }
             lap(others);
             first = next;
@@ -801,7 +805,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             batch.data = &data;
             batch.first = first;
             if (!data.sparse())
-                data.gather(batch.inputs, nullptr, first, batch.lanes, count, {0, input_parts_});
+                data.gather(batch.inputs, nullptr, first, batch.lanes, {0, input_parts_});
             Scratch& scratch = scratch_[static_cast<std::size_t>(member)];
             const bool are_few = batch.lanes <= FEW_LANES;
             for (int lane = 0; are_few && lane < batch.lanes; ++lane)

@@ -160,6 +160,7 @@ private:
         std::vector<std::size_t> pair_at;  // where their weights lie in each row
         Buffer<float> row;                 // of few: one layer's outputs, and
         Buffer<EntryList::Entry> entries;             // those of them that are not zero
+        Ahead ahead;  // of the next batch
     };
 
     // What a pass of training does with the gradients.

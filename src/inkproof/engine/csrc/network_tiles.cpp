@@ -7,9 +7,8 @@
 // A thread keeps to its own units of a layer: it alone updates their weights, and it alone takes
 // the errors of the outputs below through their activation. So few barriers are left: after each
 // layer's outputs, after the loss, and before and after the two halves of an error's sum. Each
-// thread gathers the whole batch for itself: moving it between cores takes longer. The cores of a
-// shared machine are not equally fast, with tiles least of all, so from time to time units change
-// hands.
+// thread gathers the whole batch for itself: moving it between cores takes longer. From barrier to
+// barrier units may change hands (Team::part).
 #include <algorithm>
 #include <cmath>
 
@@ -23,7 +22,6 @@ namespace inkproof {
 namespace {
 
 constexpr int TILE_INPUTS = 128;  // of two panels, that are updated and then multiplied at once
-constexpr int STEPS_A_CUT = 32;   // after which the threads' shares are weighed anew
 
 Range times(Range range, int factor) { return {range.begin * factor, range.end * factor}; }
 
@@ -83,13 +81,11 @@ struct TileErrors {
 struct Tiles {
     struct Member {
         TileInputs data;
-        double busy = 0;  // seconds since the last cut
         Buffer<Pair> rounded;
         Buffer<float> sums;
     };
 
     Tiles(const std::vector<Layer>& layers, int threads, int lanes) : blocks((lanes + BLOCK - 1) / BLOCK) {
-        for (int i = 0; i <= threads; ++i) cuts.push_back(static_cast<double>(i) / threads);
         std::size_t most = 2 * TILE_INPUTS / 2 * PANEL;
         for (const Layer& layer : layers) {
             inputs.emplace_back(&layer == &layers.front() ? 0 : layer.spec.inputs, blocks);
@@ -109,29 +105,6 @@ struct Tiles {
         }
     }
 
-    // A member's part of count things.
-    Range part(int count, int member) const {
-        const auto at = [&](int i) {
-            return static_cast<int>(std::lround(cuts[static_cast<std::size_t>(i)] * count));
-        };
-        return {at(member), at(member + 1)};
-    }
-
-    // Weighs the parts anew by how long each member has been busy with its own.
-    void cut() {
-        double mean = 0, total = 0;
-        for (const Member& member : members) mean += member.busy / static_cast<double>(members.size());
-        std::vector<double> shares;
-        for (std::size_t i = 0; i < members.size(); ++i) {
-            const double slower = std::clamp(members[i].busy / mean, 0.5, 2.0);
-            shares.push_back(std::max((cuts[i + 1] - cuts[i]) / std::sqrt(slower), 0.2 / static_cast<double>(members.size())));
-            total += shares.back();
-            members[i].busy = 0;
-        }
-        for (std::size_t i = 0; i + 1 < members.size(); ++i) cuts[i + 1] = cuts[i] + shares[i] / total;
-    }
-
-    std::vector<double> cuts;  // where a member's part begins, of 1
     int blocks;
     std::vector<TileInputs> inputs;  // of each layer but the first
     std::vector<TileErrors> errors;     // of each layer
@@ -211,12 +184,7 @@ public:
 
     // Names the rows of a batch, to be asked for by the next updates of weights.
     void expect(const Data& data, const std::int64_t* order, std::int64_t first, int lanes) {
-        const auto width = static_cast<std::size_t>(data.features());
-        ahead_.clear();
-        data.with_raw([&](const auto* raw) {
-            for (std::int64_t i = first; order && i < first + lanes; ++i)
-                ahead_.add(raw + static_cast<std::size_t>(order[i]) * width, width * sizeof *raw);
-        });
+        data.expect(ahead_, order, first, lanes, {0, network_.input_parts_}, false);
     }
 
     // The outputs of a narrow last layer, for this thread's lanes; as are those below.
@@ -287,7 +255,7 @@ public:
                 backward_group(index, 0, group, blocks);
             return;
         }
-        const Range mine = tiles_.part(2 * groups, member_);
+        const Range mine = network_.team_.part(2 * groups, member_);
         for (int task = mine.begin; task < mine.end; ++task)
             backward_group(index, task / groups, task % groups, blocks);
     }
@@ -337,13 +305,14 @@ private:
     // Asks for what another core has written: all at once, since each line takes long.
     template <typename T>
     static void fetch(const Buffer<T>& from, std::size_t count) {
-        fetch_ahead(from.get(), count * sizeof(T));
+        for (std::size_t i = 0; i < count; i += 64 / sizeof(T))
+            __builtin_prefetch(from.get() + i, 0, 2);
         __asm__ volatile("");  // or GCC takes this for a function without effect
     }
 
     int last() const { return static_cast<int>(layers_.size()) - 1; }
     Range my_pairs(int index) const {
-        return tiles_.part((layers_[static_cast<std::size_t>(index)].panels + 1) / 2, member_);
+        return network_.team_.part((layers_[static_cast<std::size_t>(index)].panels + 1) / 2, member_);
     }
     Range my_panels(int index) const {
         const int panels = layers_[static_cast<std::size_t>(index)].panels;
@@ -544,7 +513,7 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
 
     team_.run([&](int member) {
         TileWorker<Unit> worker(*this, *tiles_, member);
-        Stopwatch watch, at_work;
+        Stopwatch watch;
         double others = 0;  // what belongs to no layer
         const auto lap = [&](double& seconds) {
             if (member == 0) watch.lap(seconds);
@@ -557,16 +526,11 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
         };
         if (count > 0) worker.gather(data, order, 0, lanes_from(0), 0);
         watch.start();
-                at_work.start();
-        double& busy = tiles_->members[static_cast<std::size_t>(member)].busy;
-        double idle = 0;
-        const auto meet = [&] {
-            at_work.lap(busy);
-            team_.barrier();
-            at_work.lap(idle);
+                const auto meet = [&] {
+            team_.barrier(member);
             return true;
         };
-        int turn = 0, blocks_before = 0, blocks = 0, steps = 0;
+        int turn = 0, blocks_before = 0, blocks = 0;
         for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
             Batch& batch = batches_[turn];
             const int lanes = lanes_from(first);
@@ -622,11 +586,6 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
                 }
             }
             if (!have_met) meet();
-            if (threads() > 1 && ++steps % STEPS_A_CUT == 0) {
-                meet();
-                if (member == 0) tiles_->cut();
-                meet();
-            }
             lap(others);
             first = next;
         }

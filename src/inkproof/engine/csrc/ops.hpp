@@ -87,11 +87,11 @@ public:
     template <typename F>
     void each(int tasks, F&& f) const {
         team_.each(member_, tasks, f);
-        team_.barrier();
+        team_.barrier(member_);
     }
     int member() const { return member_; }
     int members() const { return team_.size(); }
-    void barrier() const { team_.barrier(); }
+    void barrier() const { team_.barrier(member_); }
 
 private:
     Team& team_;

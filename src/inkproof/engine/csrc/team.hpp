@@ -1,14 +1,20 @@
 // A team of threads that do one piece of work together, with barriers inside it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 #include "buffer.hpp"
 #include "simd.hpp"
@@ -22,10 +28,17 @@ public:
     explicit Barrier(int count) : count_(count) {}
 
     void wait() {
+        wait([] {}, [] {});
+    }
+
+    // Calls last() where all have arrived, before any goes on, and sleepy() before a sleep.
+    template <typename Last, typename Sleepy>
+    void wait(Last&& last, Sleepy&& sleepy) {
         if (count_ == 1) return;
         const unsigned generation = generation_.load(std::memory_order_acquire);
         if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
             arrived_.store(0, std::memory_order_relaxed);
+            last();
             generation_.store(generation + 1, std::memory_order_seq_cst);
             if (sleepers_.load(std::memory_order_seq_cst) > 0) {
                 std::lock_guard<std::mutex> lock(mutex_);
@@ -40,6 +53,7 @@ public:
                 relax();
             }
         } while (std::chrono::steady_clock::now() - begin < SPIN_TIME);
+        sleepy();
         std::unique_lock<std::mutex> lock(mutex_);
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
         wake_.wait(lock, [&] {
@@ -68,11 +82,14 @@ private:
     std::condition_variable wake_;
 };
 
+// Its members' shares of the work follow from how fast each has been of late: the cores of a shared
+// machine differ, and not always in the same way. No result depends on the shares.
 class Team {
 public:
     explicit Team(int size)
         : size_(size), barrier_(size), start_(size), end_(size),
-          claims_(static_cast<std::size_t>(size)) {
+          members_(static_cast<std::size_t>(size)) {
+        for (int i = 0; i <= size; ++i) cuts_.push_back(static_cast<double>(i) / size);
         for (int member = 1; member < size; ++member)
             threads_.emplace_back([this, member] { serve(member); });
     }
@@ -94,42 +111,143 @@ public:
         const FlushDenormals flush;
         work_ = &work;
         start_.wait();
-        work(0);
+        take_part(0);
         end_.wait();
     }
 
     // Called by every member from inside its work.
-    void barrier() { barrier_.wait(); }
+    void barrier(int member) {
+        if (size_ == 1) return;
+        Member& own = members_[static_cast<std::size_t>(member)];
+        own.busy += seconds_since(own.resumed);
+        own.sit();
+        barrier_.wait(
+            [this] {
+                if (++barriers_ % BARRIERS_A_CUT == 0) cut();
+            },
+            [this, member] { keep_apart(member); });
+        own.resumed = Clock::now();
+    }
+
+    // The member's part of count things. It may be another one after each barrier.
+    Range part(int count, int member) const {
+        const auto at = [&](int i) {
+            return static_cast<int>(std::lround(cuts_[static_cast<std::size_t>(i)] * count));
+        };
+        return {at(member), at(member + 1)};
+    }
 
     // Called by every member from inside its work: f(task) once for each task, by whichever member
     // claims it first. A member takes its own share, in order, and then what others have not begun,
     // since the cores of a shared machine are not equally fast. Does not wait for the others.
     template <typename F>
     void each(int member, int tasks, F&& f) {
-        if (size_ == 1) {
-            for (int task = 0; task < tasks; ++task) f(task);
-            return;
-        }
-        const std::uint64_t phase = ++claims_[static_cast<std::size_t>(member)].phase;
+        pieces(member, tasks, 1, 1, [&](Range piece) { f(piece.begin); });
+    }
+
+    // The same for ranges of 0 .. count - 1: whole grains, and at most so many of the things each.
+    template <typename F>
+    void pieces(int member, int count, int grain, int most, F&& f) {
+        const int grains = (count + grain - 1) / grain;
+        const auto pieces_of = [&](Range range) {
+            const int length = (range.end - range.begin) * grain;
+            return (length + most - 1) / most;
+        };
+        Member& own = members_[static_cast<std::size_t>(member)];
+        const std::uint64_t phase = ++own.phase;
         for (int i = 0; i < size_; ++i) {
             const int owner = (member + i) % size_;
-            const Range shared = share(tasks, 1, owner, size_);
+            const Range range = part(grains, owner);
+            const int of = pieces_of(range);
             int done;
-            while ((done = claim(owner, phase, shared.end - shared.begin)) >= 0)
-                f(shared.begin + done);
+            while ((done = claim(owner, phase, of)) >= 0) {
+                const Range piece = share(range.end - range.begin, 1, done, of);
+                f(Range{(range.begin + piece.begin) * grain,
+                        std::min((range.begin + piece.end) * grain, count)});
+                own.done += static_cast<double>(piece.end - piece.begin) / grains;
+            }
         }
     }
 
 private:
-    struct alignas(64) Claims {
-        std::atomic<std::uint64_t> done{0};  // the phase, and how many of its tasks are claimed
-        std::uint64_t phase = 0;             // in which this member is
+    using Clock = std::chrono::steady_clock;
+
+    struct alignas(64) Member {
+        std::atomic<std::uint64_t> claimed{0};  // the phase, and how many of its tasks are claimed
+        std::uint64_t phase = 0;                // in which this member is
+        double busy = 0;                        // seconds at work since the last cut, and
+        double done = 0;                        // the work that was done by pieces, of 1 a phase
+        Clock::time_point resumed;
+        std::atomic<int> seat{-1};  // the processor on which it last was
+
+        void sit() {
+#if defined(__linux__)
+            seat.store(sched_getcpu(), std::memory_order_relaxed);
+#endif
+        }
     };
     static constexpr int COUNT_BITS = 24;
+    static constexpr unsigned BARRIERS_A_CUT = 256;
+
+    static double seconds_since(Clock::time_point then) {
+        return std::chrono::duration<double>(Clock::now() - then).count();
+    }
+
+    // Moves the cuts half of the way to where all would have been busy for the same time.
+    void cut() {
+        double speeds = 0;
+        for (std::size_t i = 0; i < members_.size(); ++i) {
+            Member& member = members_[i];
+            const double work = member.done > 0 ? member.done : cuts_[i + 1] - cuts_[i];
+            member.done = work / std::max(member.busy, 1e-9);  // from here on its speed
+            speeds += member.done;
+        }
+        double at = 0, before = 0;
+        for (std::size_t i = 0; i < members_.size(); ++i) {
+            const double had = cuts_[i + 1] - before;
+            before = cuts_[i + 1];
+            const double equal = 1.0 / size_;
+            const double wanted = std::clamp(members_[i].done / speeds, equal / 3, equal * 3);
+            at += (had + wanted) / 2;
+            cuts_[i + 1] = at;
+            members_[i].busy = members_[i].done = 0;
+        }
+        for (double& each : cuts_) each /= at;
+    }
+
+    // Threads that wait for each other on one processor look like little work to the system, which
+    // then leaves them there. So whoever finds itself beside another member moves once.
+    void keep_apart(int member) {
+#if defined(__linux__)
+        const int here = sched_getcpu();
+        cpu_set_t allowed;
+        if (member == 0 || here < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+        cpu_set_t free = allowed;
+        bool is_shared = false;
+        for (int i = 0; i < size_; ++i) {
+            const int seat = members_[static_cast<std::size_t>(i)].seat.load(std::memory_order_relaxed);
+            if (i == member || seat < 0) continue;
+            is_shared = is_shared || seat == here;
+            CPU_CLR(static_cast<unsigned>(seat), &free);
+        }
+        if (!is_shared || CPU_COUNT(&free) == 0) return;
+        sched_setaffinity(0, sizeof free, &free);
+        sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+        (void)member;
+#endif
+    }
+
+    void take_part(int member) {
+        Member& own = members_[static_cast<std::size_t>(member)];
+        own.resumed = Clock::now();
+        own.sit();
+        (*work_)(member);
+    }
 
     // The number of a task in its owner's share, or -1 where all are claimed.
     int claim(int owner, std::uint64_t phase, int tasks) {
-        auto& word = claims_[static_cast<std::size_t>(owner)].done;
+        auto& word = members_[static_cast<std::size_t>(owner)].claimed;
         std::uint64_t seen = word.load(std::memory_order_relaxed);
         for (;;) {
             // Who went on to a later phase has left nothing of this one.
@@ -147,7 +265,7 @@ private:
         for (;;) {
             start_.wait();
             if (work_ == nullptr) return;
-            (*work_)(member);
+            take_part(member);
             end_.wait();
         }
     }
@@ -155,7 +273,9 @@ private:
     const int size_;
     Barrier barrier_, start_, end_;
     const std::function<void(int)>* work_ = nullptr;
-    std::vector<Claims> claims_;  // on each member's share of the tasks
+    std::vector<double> cuts_;  // where each member's share begins, of 1
+    unsigned barriers_ = 0;
+    std::vector<Member> members_;
     std::vector<std::thread> threads_;
 };
 

@@ -14,8 +14,7 @@
 // and whose reads and writes sanitizers see.
 #pragma once
 
-#include <vector>
-
+#include "ahead.hpp"
 #include "half.hpp"
 
 #if INKPROOF_HALF
@@ -100,25 +99,6 @@ private:
     alignas(64) Tile tiles_[8] = {};
 };
 
-// Cache lines that will be wanted: asked for one at a time between other work, since many at once
-// keep everything else waiting.
-class Ahead {
-public:
-    void add(const void* from, std::size_t bytes) {
-        const char* at = static_cast<const char*>(from);
-        const char* end = at + bytes;
-        for (at -= reinterpret_cast<std::uintptr_t>(at) % 64; at < end; at += 64) lines_.push_back(at);
-    }
-    void clear() { lines_.clear(), next_ = 0; }
-    void one() {
-        if (next_ < lines_.size()) __builtin_prefetch(lines_[next_++], 0, 2);
-    }
-
-private:
-    std::vector<const char*> lines_;
-    std::size_t next_ = 0;
-};
-
 // Rounds some inputs' rows of a panel to pairs of inputs; count: even.
 HALF_CODE void round_rows(const float* w, int count, Pair* rounded) {
     for (int k = 0; k < count; k += 2)
@@ -144,7 +124,7 @@ HALF_CODE void update_by_tiles(Unit& unit, float* w, int count, const Half* x, s
             if (to) round_rows(w, TILE_ROWS, to);
             continue;
         }
-        ahead.one();
+        ahead.some(1);
         float* g = sums[k / TILE_ROWS % 2];
         unit.template clear<1>();
         for (int block = 0; block < blocks; ++block) {
