@@ -121,7 +121,10 @@ for name; do
                 variant=$newest
                 # shellcheck disable=SC2086
                 build address-bfloat16 -O1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS $flags
-                run address-bfloat16 "$out/address-bfloat16/driver" "$size" bfloat16
+                # The processor's own tiles read and write unseen; the emulated ones do not.
+                for factors in bfloat16 tiles; do
+                    run "address-$factors" "$out/address-bfloat16/driver" "$size" $factors
+                done
             fi
             variant=$own
             # shellcheck disable=SC2086
@@ -140,8 +143,11 @@ for name; do
             if [ $has_bfloat16 ]; then
                 own=$variant variant=$newest
                 build thread-bfloat16 -O1 -fno-omit-frame-pointer -fsanitize=thread
-                run thread-bfloat16 env TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-                    "$out/thread-bfloat16/driver" "$size" bfloat16
+                for factors in bfloat16 tiles; do
+                    run "thread-$factors" \
+                        env TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+                        "$out/thread-bfloat16/driver" "$size" $factors
+                done
                 variant=$own
             fi
         else

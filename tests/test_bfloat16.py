@@ -320,7 +320,8 @@ def test_inference_is_float32_whatever_training_is(way):
 
 def test_a_processor_without_it_trains_in_float32(monkeypatch):
     cpu = importlib.import_module("inkproof.engine._cpu")
-    monkeypatch.setattr(cpu, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(cpu, "gains_by_pairs", lambda: False)
+    monkeypatch.setattr(cpu, "request_tiles", lambda: False)
     assert engine.usable_precision("bfloat16") == "float32"
     assert network([4, 64, 3]).precision == "float32"
     dataset = load("mnist")

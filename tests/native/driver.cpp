@@ -1,7 +1,7 @@
 // Drives the engine without Python, for sanitizers: trains and runs networks of every operation with
 // every optimiser, and asks for finite losses and for the same bits from 1, 2 and 3 threads.
 //
-//     driver [quick] [bfloat16]
+//     driver [quick] [bfloat16 | tiles]
 //
 // All that the engine is given lies in memory of exactly its size, so that a read beyond it is seen.
 #include <atomic>
@@ -27,7 +27,7 @@ using namespace inkproof;
 
 constexpr int CLASSES = 10;
 int checks = 0;
-bool halves = false;  // whether factors are rounded to bfloat16
+Factors factors = Factors::floats;
 
 [[noreturn]] void fail(const std::string& what, const char* why) {
     std::fprintf(stderr, "%s: %s\n", what.c_str(), why);
@@ -161,6 +161,9 @@ std::vector<Case> cases() {
          {convolution({6, 6, 10, 17, 5, 2, 2, 1}, true, GELU), pool("average_pool", {3, 6, 17, 3, 2, 2, 1}, true),
           convolution({2, 6, 17, 33, 1, 1, 1, 3}, false, RELU),
           pool("average_pool", {2, 2, 33, 2, 1, 1, 1}, false), {"global_average", {2, 33}, {}}, last()}},
+        {"channels and filters that fill tiles", 5 * 4 * 32,
+         {convolution({5, 4, 32, 64, 3, 3, 1, 1}, true, RELU),
+          convolution({5, 4, 64, 32, 2, 3, 2, 1}, false, LINEAR, false), last()}},
         {"normalisation and dropout", 5 * 5 * 8,
          {normalization(25, 8, false, false), convolution({5, 5, 8, 9, 3, 3, 1, 1}, false, LINEAR, false),
           normalization(9, 9), activation(RELU), dropout(0, 0.3f), dense(21, LINEAR, false),
@@ -251,7 +254,7 @@ Draws draw_parameters(Graph& graph) {
 }
 
 std::vector<float> results(const Plan& plan, int threads, const std::string& what) {
-    Graph graph(plan.network.specs, plan.network.features, threads, halves);
+    Graph graph(plan.network.specs, plan.network.features, threads, factors);
     graph.optimizer().set(plan.recipe.options);
     expect(graph.threads() == threads && graph.classes() == CLASSES, what, "not what was asked for");
     Draws draws = draw_parameters(graph);
@@ -354,7 +357,7 @@ void endings() {
     const std::vector<std::int64_t> order = rows.order();
     std::vector<float> rates(64, 1e30f);
     for (const int threads : {1, 2, 3}) {
-        Graph graph(network.specs, network.features, threads, halves);
+        Graph graph(network.specs, network.features, threads, factors);
         Draws draws(5);
         for (Parameter* p : graph.parameters()) {
             std::vector<float> values(p->count());
@@ -371,7 +374,7 @@ void endings() {
     for (const char* kind : {"join", "no such thing"}) {
         bool threw = false;
         try {
-            Graph({{kind, {}, {}}}, 4, 2, halves);
+            Graph({{kind, {}, {}}}, 4, 2, factors);
         } catch (const std::invalid_argument&) {
             threw = true;
         }
@@ -383,7 +386,7 @@ void endings() {
 
 std::vector<float> results(const std::vector<LayerSpec>& specs, const Rows& rows, int threads,
                            int batch_size, const std::string& what) {
-    Network network(specs, threads, halves);
+    Network network(specs, threads, factors);
     Draws draws(4);
     std::vector<std::vector<float>> kernels, biases;
     for (const LayerSpec& spec : specs) {
@@ -466,7 +469,7 @@ void shared_tasks() {
                 for (int phase = 0; phase < phases; ++phase) {
                     const int tasks = phase % static_cast<int>(times.size() + 1);
                     team.each(member, tasks, [&](int task) { ++times[static_cast<std::size_t>(task)]; });
-                    team.barrier();
+                    team.barrier(member);
                 }
             });
         for (int task = 0; task < static_cast<int>(times.size()); ++task) {
@@ -505,7 +508,7 @@ void few_large_rows() {
                                        last()};
     std::vector<float> all;
     for (const int threads : {1, 2, 3}) {
-        Graph graph(specs, features, threads, halves);
+        Graph graph(specs, features, threads, factors);
         draw_parameters(graph);
         for (const int count : {12, FEW_LANES, 2}) {
             const Data data = rows.data(false, count);
@@ -525,7 +528,8 @@ int main(int count, char** arguments) {
     bool is_quick = false;
     for (int i = 1; i < count; ++i) {
         is_quick = is_quick || std::strcmp(arguments[i], "quick") == 0;
-        halves = halves || std::strcmp(arguments[i], "bfloat16") == 0;
+        if (std::strcmp(arguments[i], "bfloat16") == 0) factors = Factors::halves;
+        if (std::strcmp(arguments[i], "tiles") == 0) factors = Factors::emulated_tiles;
     }
     std::setvbuf(stdout, nullptr, _IOLBF, 1024);
     shared_tasks();

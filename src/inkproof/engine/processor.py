@@ -72,7 +72,8 @@ def default_threads() -> int:
 def usable_precision(name: str, isa: str | None = None) -> str:
     """Give the precision of training's products: what is asked for, or ``"float32"``.
 
-    ``"bfloat16"`` needs AVX512-BF16, and a variant of the engine that uses it.
+    ``"bfloat16"`` needs AMX, or AVX512-BF16 where that is faster than float32, and a variant of the
+    engine that uses it.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def usable_precision(name: str, isa: str | None = None) -> str:
         return name
     cpu = importlib.import_module("inkproof.engine._cpu")
     module = importlib.import_module(f"inkproof.engine._engine_{isa or default_isa()}")
-    return name if module.HAS_HALVES and cpu.has_bfloat16() else "float32"
+    return name if module.HAS_HALVES and (cpu.gains_by_pairs() or cpu.request_tiles()) else "float32"
 
 
 def factors(precision: str, isa: str) -> str:
