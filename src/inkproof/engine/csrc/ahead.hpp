@@ -14,7 +14,8 @@ public:
     void add(const void* from, std::size_t bytes) {
         const char* at = static_cast<const char*>(from);
         const char* end = at + bytes;
-        for (at -= reinterpret_cast<std::uintptr_t>(at) % 64; at < end; at += 64) lines_.push_back(at);
+        for (at -= reinterpret_cast<std::uintptr_t>(at) % 64; at < end; at += 64)
+            lines_.push_back(at);
     }
     void clear() { lines_.clear(), next_ = 0; }
     void some(std::size_t count) {

@@ -264,7 +264,7 @@ public:
 
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
         // Where errors are read once or twice only, ReLU's part is taken then.
-        if (is_relu_ && input_errors && !by_tiles())
+        if (is_relu_ && !is_masked_ && input_errors && !by_tiles())
             each_row(step, worker, out_.features, [&](int block, int k) {
                 mask_by_output(out_, block, k, k + 1, step.vectors(block));
             });
@@ -291,6 +291,7 @@ public:
     }
 
     bool reads_output() const override { return is_relu_; }
+    bool leave_mask() override { return is_masked_ = is_relu_; }
 
     std::vector<Parameter*> parameters() override {
         if (has_bias_) return {&kernel_, &bias_};
@@ -443,7 +444,7 @@ private:
     // Some lanes' errors of an output, before its activation.
     V error_vector(int block, int feature, int lane) const {
         const V error = load(out_.error(block, feature) + lane);
-        if (!is_relu_) return error;
+        if (!is_relu_ || is_masked_) return error;
         return load(out_.value(block, feature) + lane) > V{} ? error : V{};
     }
 
@@ -696,7 +697,8 @@ private:
 
     void backward_by_tiles(const Step& step, const Worker& worker, bool input_errors) {
         if (input_errors)
-            out_halves_.take(step, worker, out_.errors, out_.features, is_relu_ ? &out_.values : nullptr);
+            out_halves_.take(step, worker, out_.errors, out_.features,
+                             is_relu_ && !is_masked_ ? &out_.values : nullptr);
         worker.each(input_errors ? step.blocks * w_.height : 0, [&](int task) {
             Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
             with_unit([&](auto& unit) {
@@ -820,8 +822,9 @@ private:
     const Window w_;
     const int filters_;
     const bool has_bias_, is_relu_, is_copied_;
-    const bool halves_;  // training rounds the factors of its products to bfloat16
-    const Factors tiles_;  // the same by tiles, or not
+    bool is_masked_ = false;  // errors come with ReLU's part taken
+    const bool halves_;       // training rounds the factors of its products to bfloat16
+    const Factors tiles_;     // the same by tiles, or not
     const int rows_, panels_, positions_, parts_;
     mutable Parameter kernel_, bias_;
     Buffer<float> turned_;

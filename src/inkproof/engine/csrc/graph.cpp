@@ -51,10 +51,12 @@ void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
     Tensor& in = ops_.empty() ? *tensors_.front() : ops_.back()->out();
     const std::vector<int>& n = spec.integers;
     const auto function = [](int number) { return static_cast<Function>(number); };
+    const auto is_forked = [&](const Tensor& tensor) {
+        return std::find(forks.begin(), forks.end(), &tensor) != forks.end();
+    };
     // Where nobody else reads a value, an activation may take its place.
     const auto activate = [&](Tensor& from, Function wanted) {
-        const bool is_read = ops_.empty() || ops_.back()->reads_output() ||
-                             std::find(forks.begin(), forks.end(), &from) != forks.end();
+        const bool is_read = ops_.empty() || ops_.back()->reads_output() || is_forked(from);
         Tensor& to = is_read || wanted == Function::gelu ? add_tensor(from.features) : from;
         ops_.push_back(make_activation(from, to, wanted));
     };
@@ -75,7 +77,9 @@ void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
         const Window w = Window::of(n.at(0), n.at(1), n.at(2), n.at(3), n.at(4), n.at(5), n.at(6),
                                     n.at(7) != 0);
         Tensor& out = add_tensor(w.out_height * w.out_width * w.channels);
-        ops_.push_back(make_pooling(in, out, w, spec.kind == "max_pool"));
+        const bool is_max = spec.kind == "max_pool";
+        const bool masks = is_max && !ops_.empty() && !is_forked(in) && ops_.back()->leave_mask();
+        ops_.push_back(make_pooling(in, out, w, is_max, masks));
     } else if (spec.kind == "global_average") {
         ops_.push_back(make_global_average(in, add_tensor(n.at(1)), n.at(0), n.at(1)));
     } else if (spec.kind == "batch_normalization") {

@@ -46,10 +46,13 @@ struct TileInputs {
     Buffer<Half> by_feature[2];      // [block][feature][lane]
     Buffer<std::uint8_t> filled[2];  // of each 16 features of the data, whether any is not zero
 
-    std::size_t lanes_of(int block) const { return static_cast<std::size_t>(block) * BLOCK * lane_stride; }
-    std::size_t features_of(int block) const {
-        return static_cast<std::size_t>(block) * static_cast<std::size_t>(padded * BLOCK);
+    Half* lanes(int block) const {
+        return by_lane.get() + static_cast<std::size_t>(block) * BLOCK * lane_stride;
     }
+    Half* features(int turn, int block) const {
+        return by_feature[turn].get() + static_cast<std::size_t>(block) * block_stride();
+    }
+    std::size_t block_stride() const { return static_cast<std::size_t>(padded * BLOCK); }
     const std::uint8_t* filled_from(int feature, int turn) const {
         return filled[turn].size() > 0 ? filled[turn].get() + feature / TILE_ROWS : nullptr;
     }
@@ -67,15 +70,20 @@ struct TileErrors {
     }
 
     int padded;
-    Buffer<Pair> pairs;        // [block][pair of units][lane]
-    Buffer<Pair> transposed;   // [block][pair of lanes][unit]
-    Buffer<float> bias_sums;   // over the lanes
-    Buffer<float> shares[2];   // [block][unit][lane], of the halves of the layer above
+    Buffer<Pair> pairs;       // [block][pair of units][lane]
+    Buffer<Pair> transposed;  // [block][pair of lanes][unit]
+    Buffer<float> bias_sums;  // over the lanes
+    Buffer<float> shares[2];  // [block][unit][lane], of the halves of the layer above
 
-    std::size_t pairs_of(int block) const {
-        return static_cast<std::size_t>(block) * static_cast<std::size_t>(padded * BLOCK / 2);
+    Pair* pairs_of(int block, int unit) const { return pairs.get() + at(block, unit) / 2; }
+    float* share_of(int half, int block, int unit) const {
+        return shares[half].get() + at(block, unit);
     }
-    std::size_t shares_of(int block) const { return 2 * pairs_of(block); }
+
+private:
+    std::size_t at(int block, int unit) const {
+        return static_cast<std::size_t>((block * padded + unit) * BLOCK);
+    }
 };
 
 struct Tiles {
@@ -85,20 +93,24 @@ struct Tiles {
         Buffer<float> sums;
     };
 
-    Tiles(const std::vector<Layer>& layers, int threads, int lanes) : blocks((lanes + BLOCK - 1) / BLOCK) {
+    Tiles(const std::vector<Layer>& layers, int threads, int lanes)
+        : blocks((lanes + BLOCK - 1) / BLOCK) {
         std::size_t most = 2 * TILE_INPUTS / 2 * PANEL;
         for (const Layer& layer : layers) {
             inputs.emplace_back(&layer == &layers.front() ? 0 : layer.spec.inputs, blocks);
             errors.emplace_back(layer, blocks);
             const int inputs_padded = round_up(layer.spec.inputs, TILE_DEPTH);
-            most = std::max({most, static_cast<std::size_t>(round_up(layer.panels, 2)) * TILE_DEPTH * PANEL / 2,
-                             layer.wide ? 0 : static_cast<std::size_t>(layer.panels * inputs_padded) * PANEL / 2});
+            most = std::max(
+                {most, static_cast<std::size_t>(round_up(layer.panels, 2)) * TILE_DEPTH * PANEL / 2,
+                 layer.wide ? 0
+                            : static_cast<std::size_t>(layer.panels * inputs_padded) * PANEL / 2});
         }
         for (int i = 0; i < threads; ++i) {
             Member member;
             member.data = TileInputs(layers.front().spec.inputs, blocks);
             for (auto& filled : member.data.filled)
-                filled = Buffer<std::uint8_t>(static_cast<std::size_t>(member.data.padded / TILE_ROWS));
+                filled =
+                    Buffer<std::uint8_t>(static_cast<std::size_t>(member.data.padded / TILE_ROWS));
             member.rounded = Buffer<Pair>(most);
             member.sums = Buffer<float>(static_cast<std::size_t>(blocks * BLOCK * 2 * PANEL));
             members.push_back(std::move(member));
@@ -107,7 +119,7 @@ struct Tiles {
 
     int blocks;
     std::vector<TileInputs> inputs;  // of each layer but the first
-    std::vector<TileErrors> errors;     // of each layer
+    std::vector<TileErrors> errors;  // of each layer
     std::vector<Member> members;
 };
 
@@ -146,8 +158,8 @@ public:
         std::fill(filled.get(), filled.get() + filled.size(), std::uint8_t{0});
         const auto width = static_cast<std::size_t>(data.features());
         for (int block = 0; block * BLOCK < lanes; ++block) {
-            Half* by_lane = into.by_lane.get() + into.lanes_of(block);
-            Half* by_feature = into.by_feature[turn].get() + into.features_of(block);
+            Half* by_lane = into.lanes(block);
+            Half* by_feature = into.features(turn, block);
             data.with_raw([&](const auto* raw) {
                 for (int b = 0; b < BLOCK; ++b) {
                     Half* to = by_lane + static_cast<std::size_t>(b) * into.lane_stride;
@@ -175,8 +187,8 @@ public:
         const Range pairs = my_pairs(index);
         const TileInputs& x = inputs(index);
         if (index > 0 && threads_ > 1) {
-            fetch(x.by_lane, x.lanes_of(blocks));
-            fetch(x.by_feature[turn ^ 1], x.features_of(blocks_before));
+            fetch(x.lanes(0), x.lanes(blocks));
+            fetch(x.features(turn ^ 1, 0), x.features(turn ^ 1, blocks_before));
         }
         for (int pair = pairs.begin; pair < pairs.end; ++pair)
             forward_pair(index, pair, blocks, turn, blocks_before, scale);
@@ -190,18 +202,18 @@ public:
     // The outputs of a narrow last layer, for this thread's lanes; as are those below.
     void forward_narrow(const Batch& batch, int turn) {
         const int index = last();
-        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const Layer& layer = layer_at(index);
         const TileInputs& x = inputs(index);
         const Range groups = my_lanes(batch);
         if (groups.begin == groups.end) return;
         const std::uint8_t* filled = x.filled_from(0, turn);
         for (int p = 0; p < layer.panels; ++p)
-            round_rows(layer.weights.get() + p * layer.panel_stride, x.padded, rounded(p, x.padded));
+            round_rows(layer.weights.get() + p * layer.panel_stride, x.padded,
+                       rounded(p, x.padded));
         alignas(64) float sums[TILE_ROWS * PANEL];
         for (int group = groups.begin; group < groups.end; ++group) {
             const int block = group / 2, first = group % 2 * TILE_ROWS;
-            const Half* rows = x.by_lane.get() + x.lanes_of(block) +
-                               static_cast<std::size_t>(first) * x.lane_stride;
+            const Half* rows = x.lanes(block) + static_cast<std::size_t>(first) * x.lane_stride;
             for (int p = 0; p < layer.panels; ++p) {
                 unit_.template clear<0>();
                 for (int k = 0; k < x.padded; k += TILE_DEPTH) {
@@ -213,10 +225,12 @@ public:
                 }
                 unit_.template store<0>(sums, PANEL * sizeof(float));
                 const V bias = load(layer.biases.get() + p * PANEL);
-                for (int i = 0; i < TILE_ROWS * PANEL; i += PANEL) store(sums + i, load(sums + i) + bias);
+                for (int i = 0; i < TILE_ROWS * PANEL; i += PANEL)
+                    store(sums + i, load(sums + i) + bias);
                 to_features(sums, PANEL,
                             batch.outputs.back().get() +
-                                static_cast<std::size_t>((block * layer.padded + p * PANEL) * BLOCK + first),
+                                static_cast<std::size_t>(
+                                    (block * layer.padded + p * PANEL) * BLOCK + first),
                             PANEL, 1);
             }
         }
@@ -233,7 +247,7 @@ public:
             const int block = group / 2, from = group % 2 * TILE_ROWS;
             const float* e = network_.errors_.back().get() +
                              static_cast<std::size_t>(block * layer.padded * BLOCK + from);
-            pair_units(e, layer.padded, errors.pairs.get() + errors.pairs_of(block) + from);
+            pair_units(e, layer.padded, errors.pairs_of(block, 0) + from);
             for (int b = 0; b < TILE_ROWS; b += 2) {
                 const auto lane = static_cast<std::size_t>(block * BLOCK + from + b);
                 const float* t = network_.transposed_.back().get() + lane * layer.lane_stride;
@@ -246,9 +260,9 @@ public:
 
     // Shares of the errors of a layer's inputs: of two halves of its units, for all of whose errors
     // the threads have to wait; or of all units, and then of inputs that are this thread's.
-    bool is_split(int index) const { return layers_[static_cast<std::size_t>(index)].halves == 2; }
+    bool is_split(int index) const { return layer_at(index).halves == 2; }
     void backward(int index, int blocks) {
-        const int groups = round_up(layers_[static_cast<std::size_t>(index)].spec.inputs, TILE_DEPTH) / TILE_DEPTH;
+        const int groups = round_up(layer_at(index).spec.inputs, TILE_DEPTH) / TILE_DEPTH;
         if (!is_split(index)) {
             const Range mine = my_pairs(index - 1);
             for (int group = mine.begin; group < mine.end; ++group)
@@ -262,23 +276,23 @@ public:
 
     // The errors of a layer's outputs that are this thread's units, from their shares.
     void finish_errors(int index, int blocks, int turn) {
-        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const Layer& layer = layer_at(index);
         const bool are_two = is_split(index + 1);
-        TileErrors& errors = tiles_.errors[static_cast<std::size_t>(index)];
+        TileErrors& errors = errors_of(index);
         const TileInputs& outputs = inputs(index + 1);
         const Range panels = my_panels(index);
         for (int p = panels.begin; p < panels.end; ++p) {
             float* sums = errors.bias_sums.get() + p * PANEL;
             store(sums, V{});
             for (int block = 0; block < blocks; ++block) {
-                const std::size_t at = errors.shares_of(block) + static_cast<std::size_t>(p * PANEL * BLOCK);
-                finish_panel(errors.shares[0].get() + at,
-                             are_two ? errors.shares[1].get() + at : nullptr,
+                finish_panel(errors.share_of(0, block, p * PANEL),
+                             are_two ? errors.share_of(1, block, p * PANEL) : nullptr,
                              layer.spec.activation == Activation::relu
-                                 ? outputs.by_feature[turn].get() + outputs.features_of(block) + p * PANEL * BLOCK
+                                 ? outputs.features(turn, block) + p * PANEL * BLOCK
                                  : nullptr,
-                             errors.pairs.get() + errors.pairs_of(block) + p * (PANEL / 2) * BLOCK,
-                             errors.transposed.get() + static_cast<std::size_t>(block) * (BLOCK / 2) * layer.lane_stride +
+                             errors.pairs_of(block, p * PANEL),
+                             errors.transposed.get() +
+                                 static_cast<std::size_t>(block) * (BLOCK / 2) * layer.lane_stride +
                                  p * PANEL,
                              layer.lane_stride, sums);
             }
@@ -287,13 +301,14 @@ public:
 
     // values += scale * gradient, for this thread's units of a wide layer, or inputs of another.
     void update(int index, int blocks, int turn, float* weights, float* biases, float scale) {
-        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const Layer& layer = layer_at(index);
         const TileInputs& x = inputs(index);
         const Range panels = layer.wide ? my_panels(index) : Range{0, layer.panels};
-        const Range groups = layer.wide ? Range{0, x.padded / TILE_DEPTH}
+        const Range groups = layer.wide  ? Range{0, x.padded / TILE_DEPTH}
                              : index > 0 ? my_pairs(index - 1)
                                          : share(x.padded / TILE_DEPTH, 1, member_, threads_);
-        const int first = groups.begin * TILE_DEPTH, count = (groups.end - groups.begin) * TILE_DEPTH;
+        const int first = groups.begin * TILE_DEPTH,
+                  count = (groups.end - groups.begin) * TILE_DEPTH;
         for (int p = panels.begin; count > 0 && p < panels.end; ++p)
             update_rows(index, p, first, count, turn, blocks,
                         weights + p * layer.panel_stride + first * PANEL, scale, nullptr);
@@ -303,24 +318,28 @@ public:
 
 private:
     // Asks for what another core has written: all at once, since each line takes long.
-    template <typename T>
-    static void fetch(const Buffer<T>& from, std::size_t count) {
-        for (std::size_t i = 0; i < count; i += 64 / sizeof(T))
-            __builtin_prefetch(from.get() + i, 0, 2);
+    static void fetch(const Half* from, const Half* end) {
+        for (; from < end; from += 64 / sizeof(Half)) __builtin_prefetch(from, 0, 2);
         __asm__ volatile("");  // or GCC takes this for a function without effect
     }
 
     int last() const { return static_cast<int>(layers_.size()) - 1; }
+    const Layer& layer_at(int index) const { return layers_[static_cast<std::size_t>(index)]; }
+    TileErrors& errors_of(int index) const {
+        return tiles_.errors[static_cast<std::size_t>(index)];
+    }
     Range my_pairs(int index) const {
-        return network_.team_.part((layers_[static_cast<std::size_t>(index)].panels + 1) / 2, member_);
+        return network_.team_.part((layer_at(index).panels + 1) / 2, member_);
     }
     Range my_panels(int index) const {
-        const int panels = layers_[static_cast<std::size_t>(index)].panels;
+        const int panels = layer_at(index).panels;
         const Range pairs = times(my_pairs(index), 2);
         return {std::min(pairs.begin, panels), std::min(pairs.end, panels)};
     }
     // Groups of 16 lanes, of whole blocks.
-    Range my_lanes(const Batch& batch) const { return share(batch.blocks * 2, 1, member_, threads_); }
+    Range my_lanes(const Batch& batch) const {
+        return share(batch.blocks * 2, 1, member_, threads_);
+    }
     const TileInputs& inputs(int index) const {
         return index == 0 ? mine_.data : tiles_.inputs[static_cast<std::size_t>(index)];
     }
@@ -331,20 +350,20 @@ private:
     void update_rows(int index, int panel, int first, int count, int turn, int blocks,
                      float* weights, float scale, Pair* rounded) {
         const TileInputs& x = inputs(index);
-        const std::size_t t_stride = layers_[static_cast<std::size_t>(index)].lane_stride;
-        update_by_tiles(unit_, weights, count, x.by_feature[turn].get() + first * BLOCK, x.features_of(1),
-                        tiles_.errors[static_cast<std::size_t>(index)].transposed.get() + panel * PANEL,
+        const std::size_t t_stride = layer_at(index).lane_stride;
+        update_by_tiles(unit_, weights, count, x.features(turn, 0) + first * BLOCK,
+                        x.block_stride(), errors_of(index).transposed.get() + panel * PANEL,
                         t_stride, blocks, x.filled_from(first, turn), scale, rounded, ahead_);
     }
 
     void update_biases(int index, Range panels, float* biases, float scale) const {
-        const float* sums = tiles_.errors[static_cast<std::size_t>(index)].bias_sums.get();
+        const float* sums = errors_of(index).bias_sums.get();
         for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL)
             store(biases + u, load(biases + u) + load(sums + u) * scale);
     }
 
     void forward_pair(int index, int pair, int blocks, int turn, int blocks_before, float scale) {
-        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const Layer& layer = layer_at(index);
         const TileInputs& x = inputs(index);
         const int first = 2 * pair, panels = std::min(2, layer.panels - first);
         for (int k = 0; k < x.padded; k += TILE_INPUTS) {
@@ -360,8 +379,8 @@ private:
             for (int block = 0; block < blocks; ++block)
                 forward_by_tiles(unit_, rounded(0, TILE_INPUTS),
                                  panels == 2 ? rounded(1, TILE_INPUTS) : nullptr, count,
-                                 x.by_lane.get() + x.lanes_of(block) + k, x.lane_stride,
-                                 x.filled_from(k, turn), sums_of(block), k == 0);
+                                 x.lanes(block) + k, x.lane_stride, x.filled_from(k, turn),
+                                 sums_of(block), k == 0);
         }
         if (blocks_before > 0) {
             if (index == last()) sum_last_biases(blocks_before, {first, first + panels});
@@ -376,7 +395,7 @@ private:
 
     // Bias and activation, and the layouts that the layer above reads.
     void finish_outputs(int index, int pair, int block, int turn) {
-        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const Layer& layer = layer_at(index);
         float* sums = sums_of(block);
         const bool is_whole = 2 * pair + 1 < layer.panels;
         const V bias = load(layer.biases.get() + 2 * pair * PANEL);
@@ -384,8 +403,8 @@ private:
         if (index < last()) {
             TileInputs& to = tiles_.inputs[static_cast<std::size_t>(index + 1)];
             finish_pair(sums, bias, other_bias, layer.spec.activation == Activation::relu,
-                        to.by_lane.get() + to.lanes_of(block) + pair * 2 * PANEL, to.lane_stride,
-                        to.by_feature[turn].get() + to.features_of(block) + pair * 2 * PANEL * BLOCK);
+                        to.lanes(block) + pair * 2 * PANEL, to.lane_stride,
+                        to.features(turn, block) + pair * 2 * PANEL * BLOCK);
             return;
         }
         for (int i = 0; i < BLOCK * 2 * PANEL; i += 2 * PANEL) {
@@ -421,24 +440,24 @@ private:
     }
 
     void backward_group(int index, int half, int group, int blocks) {
-        const Layer& layer = layers_[static_cast<std::size_t>(index)];
+        const Layer& layer = layer_at(index);
         const Range panels = share(layer.panels, 2, half, layer.halves);
         const int count = panels.end - panels.begin;
-        TileErrors& errors = tiles_.errors[static_cast<std::size_t>(index)];
-        TileErrors& below = tiles_.errors[static_cast<std::size_t>(index - 1)];
+        TileErrors& errors = errors_of(index);
+        TileErrors& below = errors_of(index - 1);
         Half* rounded = reinterpret_cast<Half*>(mine_.rounded.get());
-        round_units(layer.weights.get() + panels.begin * layer.panel_stride + group * TILE_DEPTH * PANEL,
-                    layer.panel_stride, count, rounded);
+        round_units(
+            layer.weights.get() + panels.begin * layer.panel_stride + group * TILE_DEPTH * PANEL,
+            layer.panel_stride, count, rounded);
         for (int block = 0; block < blocks; ++block)
-            backward_by_tiles(unit_, rounded, count,
-                              errors.pairs.get() + errors.pairs_of(block) + panels.begin * (PANEL / 2) * BLOCK,
-                              below.shares[half].get() + below.shares_of(block) + group * TILE_DEPTH * BLOCK);
+            backward_by_tiles(unit_, rounded, count, errors.pairs_of(block, panels.begin * PANEL),
+                              below.share_of(half, block, group * TILE_DEPTH));
     }
 
     // Adds up a panel's shares, takes them through the activation, and rounds them; sums: of the
     // lanes. outputs: of the units, [unit][lane]; missing: the activation is linear.
-    HALF_CODE void finish_panel(const float* share, const float* other, const Half* outputs, Pair* pairs,
-                                Pair* transposed, std::size_t t_stride, float* sums) {
+    HALF_CODE void finish_panel(const float* share, const float* other, const Half* outputs,
+                                Pair* pairs, Pair* transposed, std::size_t t_stride, float* sums) {
         V total = load(sums);
         for (int from = 0; from < BLOCK; from += VL) {
             V e[VL];
@@ -471,7 +490,8 @@ private:
     // Rows of units' errors, [unit][lane], as pairs of units, for 16 lanes.
     HALF_CODE void pair_units(const float* e, int units, Pair* to) {
         for (int u = 0; u < units; u += 2)
-            store_pairs(to + u / 2 * BLOCK, paired(halves_of(load(e + u * BLOCK), load(e + (u + 1) * BLOCK))));
+            store_pairs(to + u / 2 * BLOCK,
+                        paired(halves_of(load(e + u * BLOCK), load(e + (u + 1) * BLOCK))));
     }
 
     void sum_last_biases(int blocks, Range panels) {
@@ -526,7 +546,7 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
         };
         if (count > 0) worker.gather(data, order, 0, lanes_from(0), 0);
         watch.start();
-                const auto meet = [&] {
+        const auto meet = [&] {
             team_.barrier(member);
             return true;
         };
@@ -551,8 +571,7 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
             if (is_narrow) worker.forward_narrow(batch, turn);
             lap(times_.back().forward);
             worker.softmax(batch, labels, order, first, 1.0f / static_cast<float>(in_batch));
-            if (next < count)
-                worker.gather(data, order, next, lanes_from(next), turn ^ 1);
+            if (next < count) worker.gather(data, order, next, lanes_from(next), turn ^ 1);
             meet();
             if (member == 0) {
                 if (!totals.add(losses_, hits_, lanes)) stop = true;

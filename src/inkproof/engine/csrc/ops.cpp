@@ -278,8 +278,8 @@ private:
 
 class PoolingOp : public Op {
 public:
-    PoolingOp(Tensor& in, Tensor& out, const Window& window, bool is_max)
-        : Op(in, out), w_(window), is_max_(is_max) {}
+    PoolingOp(Tensor& in, Tensor& out, const Window& window, bool is_max, bool masks)
+        : Op(in, out), w_(window), is_max_(is_max), masks_(masks) {}
 
     void forward(const Step& step, const Worker& worker) override {
         worker.each(step.blocks * w_.out_height, [&](int task) {
@@ -381,8 +381,9 @@ private:
             1.0f / static_cast<float>((ys.end - ys.begin) * (xs.end - xs.begin));
         const int output = (oy * w_.out_width + ox) * w_.channels + c;
         for (int v = 0; v < step.vectors(block) * VL; v += VL) {
-            const V error = load(out_.error(block, output) + v);
             const V greatest = load(out_.value(block, output) + v);
+            V error = load(out_.error(block, output) + v);
+            if (masks_) error = greatest > V{} ? error : V{};
             VI open = ~VI{};
             for (int iy = ys.begin; iy < ys.end; ++iy)
                 for (int ix = xs.begin; ix < xs.end; ++ix) {
@@ -403,7 +404,7 @@ private:
     const bool covers_ = w_.stride_y == w_.kernel_height && w_.stride_x == w_.kernel_width &&
                          w_.out_height * w_.stride_y >= w_.height &&
                          w_.out_width * w_.stride_x >= w_.width;
-    const bool is_max_;
+    const bool is_max_, masks_;
 };
 
 class GlobalAverageOp : public Op {
@@ -477,8 +478,9 @@ std::unique_ptr<Op> make_fork(Tensor& forked, const Tensor& joined) {
     return std::make_unique<ForkOp>(forked, joined);
 }
 
-std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max) {
-    return std::make_unique<PoolingOp>(in, out, window, is_max);
+std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max,
+                                 bool masks) {
+    return std::make_unique<PoolingOp>(in, out, window, is_max, masks);
 }
 
 std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels) {

@@ -2,9 +2,9 @@
 //
 // A tensor lies as [block][feature][32 lanes], as in kernels.hpp; an image's features in the order
 // height, width, channel. So few rows that most lanes would be empty lie as [row][feature] instead
-// when a network is only run: there features are the vector. Every number of a result is worked out by one thread, as sums in a fixed
-// order, so that how the work is split changes no bit. The lanes of a last, short block that stand
-// for no row hold any finite values, and errors of 0.
+// when a network is only run: there features are the vector. Every number of a result is worked out
+// by one thread, as sums in a fixed order, so that how the work is split changes no bit. The lanes
+// of a last, short block that stand for no row hold any finite values, and errors of 0.
 #pragma once
 
 #include <algorithm>
@@ -118,6 +118,8 @@ public:
     virtual std::vector<Parameter*> parameters() { return {}; }
     // Whether the backward pass reads the output's values, which must then stay as they are.
     virtual bool reads_output() const { return false; }
+    // Leaves ReLU's part of its output's errors to the operation that sends them, where there is one.
+    virtual bool leave_mask() { return false; }
     // For reports of where the time goes: a name, and the multiply-adds of one row's way forward.
     virtual const char* name() const = 0;
     virtual std::int64_t products() const { return 0; }
@@ -158,7 +160,9 @@ std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_r
                                Factors factors);
 std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
                                      bool has_bias, bool is_relu, Factors factors);
-std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max);
+// masks: errors of inputs that are not above 0 are 0; of a maximum only.
+std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max,
+                                 bool masks);
 std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels);
 std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, int positions, int channels,
                                              bool center, bool scale, float momentum,

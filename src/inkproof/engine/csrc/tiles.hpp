@@ -47,11 +47,13 @@ public:
     // stride: between rows, in bytes.
     template <int T>
     void load(const void* from, std::size_t stride) {
-        __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(T) : "memory");
+        __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(T)
+                         : "memory");
     }
     template <int T>
     void store(void* to, std::size_t stride) {
-        __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(T) : "memory");
+        __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(T)
+                         : "memory");
     }
     template <int SUMS, int A, int B>
     void multiply() {
@@ -87,7 +89,8 @@ private:
         for (int m = 0; m < TILE_ROWS; ++m) chains[m] = V{};
         for (int k = 0; k < TILE_DEPTH / 2; ++k) {
             const VU bs = load_pairs(b[k]);
-            for (int m = 0; m < TILE_ROWS; ++m) chains[m] = add_pairs(chains[m], VU{} + a[m][k], bs);
+            for (int m = 0; m < TILE_ROWS; ++m)
+                chains[m] = add_pairs(chains[m], VU{} + a[m][k], bs);
         }
         for (int m = 0; m < TILE_ROWS; ++m) {
             float* at = reinterpret_cast<float*>(sums[m]);
@@ -321,9 +324,9 @@ HALF_CODE unsigned transpose_halves(const Half* from, std::size_t stride, Half* 
     for (int i = 0; i < VL; ++i) {
         const H a = *reinterpret_cast<const H*>(from + (2 * i) * stride);
         const H b = *reinterpret_cast<const H*>(from + (2 * i + 1) * stride);
-        low[i] = reinterpret_cast<V>(__builtin_shufflevector(
-            a, b, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8, 40, 9, 41, 10, 42, 11,
-            43, 12, 44, 13, 45, 14, 46, 15, 47));
+        low[i] = reinterpret_cast<V>(
+            __builtin_shufflevector(a, b, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8,
+                                    40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47));
         high[i] = reinterpret_cast<V>(__builtin_shufflevector(
             a, b, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57,
             26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63));
