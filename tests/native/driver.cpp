@@ -478,6 +478,24 @@ void shared_tasks() {
                 wanted += task < phase % phases % static_cast<int>(times.size() + 1);
             expect(times[static_cast<std::size_t>(task)] == wanted, what, "a task done once a phase");
         }
+        std::vector<int> covered(97);
+        team.run([&](int member) {
+            for (int phase = 0; phase < phases; ++phase) {
+                const int things = phase % static_cast<int>(covered.size() + 1), most = 2 + phase % 4 * 2;
+                team.pieces(member, things, 2, most, [&](Range piece) {
+                    if (piece.begin % 2 != 0 || piece.end - piece.begin > most) fail(what, "a piece");
+                    for (int i = piece.begin; i < piece.end; ++i)
+                        ++covered[static_cast<std::size_t>(i)];
+                });
+                team.barrier(member);
+            }
+        });
+        for (int i = 0; i < static_cast<int>(covered.size()); ++i) {
+            int wanted = 0;
+            for (int phase = 0; phase < phases; ++phase)
+                wanted += i < phase % static_cast<int>(covered.size() + 1);
+            expect(covered[static_cast<std::size_t>(i)] == wanted, what, "each thing in one piece");
+        }
         if (threads == 1) continue;
         std::atomic<int> others{0};
         int done_by_others = 0;

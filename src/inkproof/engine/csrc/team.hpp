@@ -145,7 +145,8 @@ public:
         pieces(member, tasks, 1, 1, [&](Range piece) { f(piece.begin); });
     }
 
-    // The same for ranges of 0 .. count - 1: whole grains, and at most so many of the things each.
+    // The same for ranges of 0 .. count - 1: whole grains, and no more than most, a multiple of the
+    // grain.
     template <typename F>
     void pieces(int member, int count, int grain, int most, F&& f) {
         const int grains = (count + grain - 1) / grain;
