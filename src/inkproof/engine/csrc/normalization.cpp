@@ -9,8 +9,7 @@ namespace inkproof {
 
 namespace {
 
-constexpr int CHANNELS_A_TASK = 8;  // at most; fewer, that several passes find them in the cache
-constexpr std::size_t BYTES_A_TASK = std::size_t{3} << 19;  // of values and errors
+constexpr int CHANNELS_A_TASK = 8;
 constexpr int ROWS_A_SUM = 16;  // of a channel's lanes, that are summed as float32; then as float64
 
 class BatchNormalizationOp : public Op {
@@ -23,7 +22,7 @@ public:
           batch_mean_(gamma_.values.size()), batch_factor_(gamma_.values.size()) {}
 
     void forward(const Step& step, const Worker& worker) override {
-        each_group(step, worker, [&](const Group& group) {
+        each_group(worker, [&](const Group& group) {
             if (step.training) observe(step, group);
             V mean[CHANNELS_A_TASK], factor[CHANNELS_A_TASK], beta[CHANNELS_A_TASK];
             for (int i = 0; i < group.count; ++i) {
@@ -61,7 +60,7 @@ public:
     }
 
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
-        each_group(step, worker, [&](const Group& group) {
+        each_group(worker, [&](const Group& group) {
             V mean[CHANNELS_A_TASK], factor[CHANNELS_A_TASK];
             for (int i = 0; i < group.count; ++i) {
                 mean[i] = splat(batch_mean_[group.first + i]);
@@ -131,12 +130,10 @@ private:
     };
 
     template <typename F>
-    void each_group(const Step& step, const Worker& worker, F&& f) const {
-        const std::size_t bytes =
-            static_cast<std::size_t>(positions_ * step.blocks) * BLOCK * sizeof(float) * 2;
-        const int most = std::clamp(static_cast<int>(BYTES_A_TASK / bytes), 2, CHANNELS_A_TASK);
-        worker.each((channels_ + most - 1) / most, [&](int task) {
-            f(Group{task * most, std::min(most, channels_ - task * most)});
+    void each_group(const Worker& worker, F&& f) const {
+        worker.each((channels_ + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK, [&](int task) {
+            const int first = task * CHANNELS_A_TASK;
+            f(Group{first, std::min(CHANNELS_A_TASK, channels_ - first)});
         });
     }
     // Calls f(block, feature, which of the group's channels), in the order of memory.
