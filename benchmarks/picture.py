@@ -2,8 +2,9 @@
 
     python benchmarks/picture.py
 
-The newest file of each workload counts, the same that RESULTS.md begins its section with. A bar is
-the median over rounds, the line on it reaches from the smallest to the largest. Writes
+The newest file of each workload counts, the same that RESULTS.md begins its section with; without a
+peer in it there is nothing to compare. A bar is the median over rounds, the line on it reaches from
+the smallest to the largest, with an arrow where that lies outside the picture. Writes
 ``docs/speed.png`` and ``docs/speed-dark.png``.
 """
 
@@ -50,7 +51,15 @@ def newest(results: Path) -> dict[str, dict[str, Any]]:
         name = content["workload"]
         if name in PANELS and content["date"] > found.get(name, {"date": ""})["date"]:
             found[name] = content
-    return {name: found[name] for name in PANELS if name in found}
+    return {name: found[name] for name in PANELS if name in found and has_peers(found[name])}
+
+
+def has_peers(content: dict[str, Any]) -> bool:
+    """Say whether anyone else was measured at the same training."""
+    return any(
+        who.get("kind", "training") == "training" and not who["name"].startswith("inkproof")
+        for who in content["participants"]
+    )
 
 
 @drawn
@@ -74,7 +83,7 @@ def picture(contents: dict[str, dict[str, Any]], theme: Theme) -> Figure:
     heights = [len(rows) + 1.4 for rows in bars.values()]
     figure = new_figure(8.2, 0.26 * sum(heights) + 0.5, colours)
     panels = figure.subplots(len(bars), 1, sharex=True, height_ratios=heights, squeeze=False)
-    most = max(statistics.median(values) for rows in bars.values() for _, values, _ in rows)
+    limit = 1.45 * max(statistics.median(values) for rows in bars.values() for _, values, _ in rows)
     for axes, (name, rows) in zip(panels[:, 0], bars.items(), strict=True):
         axes_styled(axes, colours, grid="x")
         axes.set_title(PANELS[name], loc="left", color=colours.ink)
@@ -84,12 +93,14 @@ def picture(contents: dict[str, dict[str, Any]], theme: Theme) -> Figure:
             axes.barh(at, middle, height=0.7, color=shade)
             if len(set(values)) > 1:
                 axes.plot([min(values), max(values)], [at, at], color=colours.muted, linewidth=1.2)
+            if max(values) > limit:
+                axes.plot(limit, at, ">", color=colours.muted, markersize=5, clip_on=False)
         axes.set_yticks(
             range(len(rows)),
             [f"{label}   {statistics.median(values):.1f}" for label, values, _ in rows],
         )
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(0, 1.25 * most)
+        axes.set_xlim(0, limit)
     panels[-1, 0].set_xlabel(
         "seconds an epoch over those of Inkproof in float32, same cores, in turn"
     )

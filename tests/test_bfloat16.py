@@ -119,9 +119,7 @@ def any_network(way, *args, **options):
 
 
 def network(sizes, way=None, *, threads=1, optimizer=None):
-    return any_network(
-        way, dense_layers(sizes), (sizes[0],), threads=threads, optimizer=optimizer
-    )
+    return any_network(way, dense_layers(sizes), (sizes[0],), threads=threads, optimizer=optimizer)
 
 
 def distance(found, expected):

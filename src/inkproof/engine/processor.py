@@ -90,7 +90,8 @@ def usable_precision(name: str, isa: str | None = None) -> str:
         return name
     cpu = importlib.import_module("inkproof.engine._cpu")
     module = importlib.import_module(f"inkproof.engine._engine_{isa or default_isa()}")
-    return name if module.HAS_HALVES and (cpu.gains_by_pairs() or cpu.request_tiles()) else "float32"
+    gains = module.HAS_HALVES and (cpu.gains_by_pairs() or cpu.request_tiles())
+    return name if gains else "float32"
 
 
 def factors(precision: str, isa: str) -> str:
