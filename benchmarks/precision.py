@@ -5,7 +5,7 @@
 Each seed is trained twice, from the same initial weights with the same batches, in float32 and in
 bfloat16. Two one-sided t-tests at 5 % ask whether the mean difference of test accuracy over seeds
 lies within 0.1 points (Schuirmann 1987): the same as whether its 90 % interval does. Needs a
-processor with AVX512-BF16.
+processor with AMX or AVX512-BF16.
 """
 
 from __future__ import annotations
