@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 
 #include "augment.hpp"
 
@@ -161,29 +162,65 @@ void Data::expect(Ahead& ahead, const std::int64_t* order, std::int64_t first, i
 
 void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first,
                   int lanes) const {
-    const std::size_t stride = block_stride();
-    const auto parts = static_cast<std::size_t>(this->parts(features_));
-    const auto bring = [&](auto& to, const auto& values) {
-        const std::size_t wanted = static_cast<std::size_t>((lanes + BLOCK - 1) / BLOCK) * stride;
-        using Values = std::remove_reference_t<decltype(to)>;
-        if (to.size() < wanted)
-            to = Values(wanted);
-        else
-            std::memset(to.get(), 0, wanted * sizeof to[0]);
+    inputs.parts = parts(features_);
+    const auto width = static_cast<std::size_t>(inputs.parts + 1);
+    const auto row_of = [&](int lane) {
+        return static_cast<std::size_t>(order ? order[first + lane] : first + lane);
+    };
+    inputs.row_bounds.resize(static_cast<std::size_t>(lanes) * width);
+    std::size_t filled = 0;
+    for (int lane = 0; lane < lanes; ++lane) {
+        const std::uint16_t* bounds = &bounds_[row_of(lane) * width];
+        std::uint32_t* to = &inputs.row_bounds[static_cast<std::size_t>(lane) * width];
+        for (std::size_t part = 0; part < width; ++part)
+            to[part] = static_cast<std::uint32_t>(filled) + bounds[part];
+        filled = to[width - 1];
+    }
+    if (inputs.rows.size() < filled) inputs.rows = Buffer<Entry>(filled + filled / 8);
+    const auto bring = [&](const auto& value_at) {
         for (int lane = 0; lane < lanes; ++lane) {
-            const std::int64_t at = first + lane;
-            const auto row = static_cast<std::size_t>(order ? order[at] : at);
-            const std::size_t start = starts_[row];
-            const int filled = bounds_[row * (parts + 1) + parts];
-            auto* column = to.get() + static_cast<std::size_t>(lane / BLOCK) * stride + lane % BLOCK;
-            for (std::size_t e = start; e < start + static_cast<std::size_t>(filled); ++e)
-                column[features_of_[e] * BLOCK] = values[e];
+            const std::uint32_t* bounds = &inputs.row_bounds[static_cast<std::size_t>(lane) * width];
+            std::size_t from = starts_[row_of(lane)];
+            for (std::uint32_t at = bounds[0]; at < bounds[width - 1]; ++at, ++from)
+                inputs.rows[at] = {features_of_[from] * std::uint32_t{PANEL}, value_at(from)};
         }
     };
     if (bytes_)
-        bring(inputs.bytes, byte_values_);
+        bring([&](std::size_t at) { return scaled_[byte_values_[at]]; });
     else
-        bring(inputs.floats, float_values_);
+        bring([&](std::size_t at) { return float_values_[at]; });
+}
+
+// From the rows; counting sorts by input and, of each part's inputs, by the length of their lists.
+void SparseInputs::list_columns(int features, int lanes, std::size_t lane_stride) {
+    counts.assign(static_cast<std::size_t>(features), 0);
+    const Entry* end = row(lanes - 1, parts);
+    for (const Entry* entry = rows.get(); entry != end; ++entry) ++counts[entry->offset / PANEL];
+    if (by_input.size() < rows.size()) by_input = Buffer<Entry>(rows.size());
+    columns.resize(static_cast<std::size_t>(features));
+    column_bounds.assign(1, 0);
+    std::uint32_t begin = 0;
+    for (int first = 0; first < features; first += SPARSE_INPUTS) {
+        const int after = std::min(first + SPARSE_INPUTS, features);
+        of_length.assign(static_cast<std::size_t>(lanes) + 1, 0);
+        for (int k = first; k < after; ++k) ++of_length[counts[static_cast<std::size_t>(k)]];
+        int at = column_bounds.back();
+        for (std::size_t length = 1; length < of_length.size(); ++length)
+            at += std::exchange(of_length[length], at);
+        column_bounds.push_back(at);
+        for (int k = first; k < after; ++k) {
+            std::uint32_t& count = counts[static_cast<std::size_t>(k)];
+            if (count == 0) continue;
+            columns[static_cast<std::size_t>(of_length[count]++)] = {
+                static_cast<std::uint32_t>(k * PANEL), begin, begin + count};
+            begin += std::exchange(count, begin);
+        }
+    }
+    for (int lane = 0; lane < lanes; ++lane) {
+        const auto offset = static_cast<std::uint32_t>(static_cast<std::size_t>(lane) * lane_stride);
+        for (const Entry *entry = row(lane, 0), *last = row(lane, parts); entry != last; ++entry)
+            by_input[counts[entry->offset / PANEL]++] = {offset, entry->value};
+    }
 }
 
 }  // namespace inkproof

@@ -51,10 +51,31 @@ struct Inputs {
     Buffer<float> x;               // [block][input][lane]
 };
 
-// The same where most are zero, of one thread: whichever of the two the data are.
+// The same where most are zero, of one thread: lists of those that are not.
 struct SparseInputs {
-    Buffer<std::uint8_t> bytes;  // [block][input][lane], as they are
-    Buffer<float> floats;        // as the network sees them
+    // Of each lane, by inputs in order; offset: input * PANEL.
+    Buffer<Entry> rows;
+    std::vector<std::uint32_t> row_bounds;  // [lane][part + 1]: where each part of its inputs begins
+    const Entry* row(int lane, int part) const {
+        return rows.get() + row_bounds[static_cast<std::size_t>(lane * (parts + 1) + part)];
+    }
+
+    // Of each input that is not zero in the whole batch, by lanes in order; offset: lane *
+    // lane_stride. The inputs come part by part. Within a part those come together that are filled in
+    // as many lanes: the processor foresees the end of a loop that is as long as the one before.
+    struct Column {
+        std::uint32_t offset;      // input * PANEL
+        std::uint32_t begin, end;  // of its entries
+    };
+    std::vector<Column> columns;
+    std::vector<int> column_bounds;  // [part + 1]
+    Buffer<Entry> by_input;
+
+    void list_columns(int features, int lanes, std::size_t lane_stride);
+
+    int parts = 0;
+    std::vector<std::uint32_t> counts;  // of each input's entries; and where the next one goes
+    std::vector<int> of_length;
 };
 
 // A matrix of inputs, one row an image; the network sees scale * raw + offset. The memory stays the
@@ -77,36 +98,12 @@ public:
     // Brings the rows order[first ...] (or just first ...) into some parts of the inputs of a batch.
     void gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
                 Range parts) const;
-    // The same of sparse data, all parts.
+    // The same of sparse data, all parts, by rows.
     void gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first,
                 int lanes) const;
     // Lists what gather will read; as_lists: of sparse data.
     void expect(Ahead& ahead, const std::int64_t* order, std::int64_t first, int lanes, Range parts,
                 bool as_lists) const;
-
-    // Of sparse data: calls f(list, bounds) for a row; bounds: where each part of its list begins.
-    template <typename F>
-    void with_list(std::int64_t row, F&& f) const {
-        const auto at = static_cast<std::size_t>(row);
-        const std::size_t start = starts_[at];
-        const std::uint16_t* bounds = &bounds_[at * static_cast<std::size_t>(parts(features_) + 1)];
-        const std::uint16_t* features = &features_of_[start];
-        if (bytes_)
-            f(ByteList{features, &byte_values_[start], scaled_}, bounds);
-        else
-            f(FloatList{features, &float_values_[start]}, bounds);
-    }
-    // Calls f(lanes) for what gather has brought.
-    template <typename F>
-    void with_lanes(const SparseInputs& inputs, F&& f) const {
-        if (bytes_)
-            f(ByteLanes{inputs.bytes.get(), scaled_});
-        else
-            f(FloatLanes{inputs.floats.get()});
-    }
-    std::size_t block_stride() const {
-        return static_cast<std::size_t>(round_up(features_, PANEL)) * BLOCK;
-    }
 
     // Calls f with the numbers as they are, [row][feature], of whichever type; and what makes of them
     // what the network sees.

@@ -25,25 +25,26 @@ namespace inkproof {
 //   UPDATE_INPUTS, _PANELS  inputs and panels of a tile of the weight gradient
 //   FEW_LANES               no more lanes than these go through with units as the vector,
 //   FEW_PANELS              one lane of a dense layer so many panels at a time
-//   SPARSE_PANELS           panels that a sparse forward product works on together
+//   PANELS_AT_ONCE          panels that a forward product works on together
+//   SPARSE_PANELS           panels that the two products of sparse inputs work on together
 //   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache
-//   SPARSE_UPDATE_PANELS    panels that a sparse weight gradient works on together
 //   PANELS_IN_CACHE         updated and then used while the second-level cache has them
 //   PANELS_A_TASK           the same where threads share a layer: fewer, so that none waits long
 #if INKPROOF_VL == 16
-constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 12;
-constexpr int UPDATE_PANELS = 2, SPARSE_PANELS = 8, SPARSE_INPUTS = 72, SPARSE_UPDATE_PANELS = 8;
+constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 12, UPDATE_PANELS = 2;
+constexpr int PANELS_AT_ONCE = 8, SPARSE_PANELS = 8, SPARSE_INPUTS = 72;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 8;
 #elif INKPROOF_VL == 8
-constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6;
-constexpr int UPDATE_PANELS = 1, SPARSE_PANELS = 4, SPARSE_INPUTS = 112, SPARSE_UPDATE_PANELS = 6;
+constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
+constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6, SPARSE_INPUTS = 112;
 constexpr int PANELS_IN_CACHE = 12, PANELS_A_TASK = 4;
 #else
-constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3;
-constexpr int UPDATE_PANELS = 1, SPARSE_PANELS = 2, SPARSE_INPUTS = 288, SPARSE_UPDATE_PANELS = 2;
+constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
+constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2, SPARSE_INPUTS = 288;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 #endif
 constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
+constexpr int COLUMNS_AHEAD = 2;     // inputs whose weights a sparse update asks for in advance
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
 
 template <int N>
@@ -230,107 +231,49 @@ static inline void update_panels(float* w, std::size_t panel_stride, int panels,
 
 // --- The same two products where most inputs are zero --------------------------------------------
 
-// A lane's inputs that are not zero, in order: where their rows of a panel begin, and their values.
-struct EntryList {
-    struct Entry {
-        std::uint32_t offset;  // input * PANEL
-        float value;
-    };
-    const Entry* entries;
-    std::size_t offset(int e) const { return entries[e].offset; }
-    float value(int e) const { return entries[e].value; }
-};
-// The same of data, which say less: bytes stand for what a table has.
-struct ByteList {
-    const std::uint16_t* inputs;
-    const std::uint8_t* values;
-    const float* scaled;
-    std::size_t offset(int e) const { return std::size_t{inputs[e]} * PANEL; }
-    float value(int e) const { return scaled[values[e]]; }
-};
-struct FloatList {
-    const std::uint16_t* inputs;
-    const float* values;
-    std::size_t offset(int e) const { return std::size_t{inputs[e]} * PANEL; }
-    float value(int e) const { return values[e]; }
+// A number that is not zero, and where the row that it multiplies begins.
+struct Entry {
+    std::uint32_t offset;
+    float value;
 };
 
-// y[unit] += sum over the list from begin to end of value w[input][unit], for P panels and one lane.
-template <int P, typename List>
-static inline void sparse_forward(const float* w, std::size_t panel_stride, const List& list,
-                                  int begin, int end, float* y) {
-    V sum[P * VP];
-#pragma GCC unroll 16
-    for (int j = 0; j < P * VP; ++j) sum[j] = load(y + j * VL);
-    for (int e = begin; e < end; ++e) {
-        const V value = splat(list.value(e));
-        const float* row = w + list.offset(e);
+// sum[unit] += sum over a list of value rows[offset + unit], for P panels.
+template <int P>
+__attribute__((always_inline)) static inline void add_listed(V (&sum)[P * VP], const float* rows,
+                                                             std::size_t panel_stride,
+                                                             const Entry* list, const Entry* end) {
+    for (; list != end; ++list) {
+        const V value = splat(list->value);
+        const float* row = rows + list->offset;
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
             for (int j = 0; j < VP; ++j)
                 sum[p * VP + j] += value * load(row + p * panel_stride + j * VL);
     }
+}
+
+// y[unit] += sum over a lane's list of value w[input][unit], for one lane; offsets: input * PANEL.
+template <int P>
+static inline void sparse_forward(const float* w, std::size_t panel_stride, const Entry* list,
+                                  const Entry* end, float* y) {
+    V sum[P * VP];
+#pragma GCC unroll 16
+    for (int j = 0; j < P * VP; ++j) sum[j] = load(y + j * VL);
+    add_listed<P>(sum, w, panel_stride, list, end);
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) store(y + j * VL, sum[j]);
 }
 
-// The same values as [block][input][lane], and which lanes of an input are not zero.
-struct ByteLanes {
-    const std::uint8_t* x;
-    const float* scaled;
-    float value(std::size_t at) const { return scaled[x[at]]; }
-    std::uint32_t filled(std::size_t at) const {
-#if INKPROOF_VL == 16 && defined(__AVX512BW__)
-        const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(x + at));
-        return _mm256_test_epi8_mask(lanes, lanes);
-#elif INKPROOF_VL == 8 && defined(__AVX2__)
-        const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(x + at));
-        return ~static_cast<std::uint32_t>(
-            _mm256_movemask_epi8(_mm256_cmpeq_epi8(lanes, _mm256_setzero_si256())));
-#else
-        std::uint32_t bits = 0;
-        for (int i = 0; i < BLOCK; ++i)
-            bits |= std::uint32_t{x[at + static_cast<std::size_t>(i)] != 0} << i;
-        return bits;
-#endif
-    }
-};
-struct FloatLanes {
-    const float* x;
-    float value(std::size_t at) const { return x[at]; }
-    std::uint32_t filled(std::size_t at) const {
-        std::uint32_t bits = 0;
-        for (int i = 0; i < BLOCK; i += VL)
-            bits |= bits_of(load(x + at + static_cast<std::size_t>(i)) != V{}) << i;
-        return bits;
-    }
-};
-
-// w[unit] += scale * sum over the filled lanes of x[lane] t[lane][unit], for one input and P panels.
-// at: the input's lanes in the first block; strides: from block to block, and from lane to lane.
-template <int P, typename Lanes>
-static inline void sparse_update(float* w, std::size_t panel_stride, const Lanes& x, std::size_t at,
-                                 std::size_t block_stride, const float* t, std::size_t t_stride,
-                                 int blocks, float scale) {
-    std::uint32_t some = 0;
-    for (int block = 0; block < blocks; ++block)
-        some |= x.filled(at + static_cast<std::size_t>(block) * block_stride);
-    if (some == 0) return;
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) __builtin_prefetch(w + p * panel_stride + 8 * PANEL, 1);
+// w[unit] += scale * sum over an input's list of value t[lane][unit], for one input; offsets: of the
+// lanes' rows of t.
+template <int P>
+static inline void sparse_update(float* w, std::size_t panel_stride, const Entry* list,
+                                 const Entry* end, const float* t, float scale) {
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = V{};
-    for (int block = 0; block < blocks; ++block, at += block_stride) {
-        for (std::uint32_t mask = x.filled(at); mask != 0; mask &= mask - 1) {
-            const auto lane = static_cast<std::size_t>(__builtin_ctz(mask));
-            const V value = splat(x.value(at + lane));
-            const float* row = t + (static_cast<std::size_t>(block) * BLOCK + lane) * t_stride;
-#pragma GCC unroll 16
-            for (int j = 0; j < P * VP; ++j) sum[j] += value * load(row + j * VL);
-        }
-    }
+    add_listed<P>(sum, t, PANEL, list, end);
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16

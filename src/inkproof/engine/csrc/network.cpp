@@ -25,6 +25,13 @@ Range listed(const Operand& operand, Range inputs) {
     return {find(inputs.begin), find(inputs.end)};
 }
 
+// Of pairs of inputs, or of tiles; but no power of two, that one input's weights of all panels spread
+// over the cache's sets.
+std::size_t panel_stride(int inputs, bool is_tiled) {
+    const int padded = round_up(inputs, is_tiled ? 32 : 2);
+    return static_cast<std::size_t>(padded % 64 == 0 && !is_tiled ? padded + 2 : padded) * PANEL;
+}
+
 }  // namespace
 
 Network::Network(const std::vector<LayerSpec>& specs, int threads, Factors factors)
@@ -38,8 +45,7 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads, Factors facto
         layer.panels = (specs[i].units + PANEL - 1) / PANEL;
         layer.padded = layer.panels * PANEL;
         layer.lane_stride = static_cast<std::size_t>(layer.panels | 1) * PANEL;
-        const int padded_inputs = round_up(specs[i].inputs, uses_tiles_ ? 32 : 2);
-        layer.panel_stride = static_cast<std::size_t>(padded_inputs) * PANEL;
+        layer.panel_stride = panel_stride(specs[i].inputs, uses_tiles_);
         const bool last = i + 1 == specs.size();
         layer.wide = (layer.panels >= threads || uses_tiles_) &&
                      !(last && specs[i].units <= NARROW_UNITS);
@@ -144,7 +150,7 @@ void Network::reserve_training(int lanes) {
         scratch.transposed = Buffer<float>(blocks * BLOCK * SPARSE_PANELS * PANEL);
         scratch.units = Buffer<UnitAt>(static_cast<std::size_t>(widest));
         scratch.row = Buffer<float>(static_cast<std::size_t>(widest));
-        scratch.entries = Buffer<EntryList::Entry>(
+        scratch.entries = Buffer<Entry>(
             static_cast<std::size_t>(std::max(widest, layers_.front().spec.inputs) + 1));
         if (!uses_halves_) continue;
         scratch.error_pairs = Buffer<Pair>(blocks * static_cast<std::size_t>(widest * BLOCK / 2));
@@ -192,98 +198,133 @@ Operand Network::operand(int index, const Batch& batch, int member) const {
             rows.lanes.get()};
 }
 
+namespace {
+
+// Calls f(block, first, count) for each block of which some vectors are wanted.
+template <typename F>
+void each_block(Range vectors, F&& f) {
+    for (int v = vectors.begin; v < vectors.end;) {
+        const int first = v % VB, count = std::min(VB - first, vectors.end - v);
+        f(static_cast<std::size_t>(v / VB), first, count);
+        v += count;
+    }
+}
+
+// Calls f(group) for groups of the panels of about the same size, as the products of sparse inputs
+// want them: a small last one would cost as much as a whole one.
+template <typename F>
+void each_group(Range panels, F&& f) {
+    const int count = panels.end - panels.begin;
+    const int groups = (count + SPARSE_PANELS - 1) / SPARSE_PANELS;
+    for (int group = 0; group < groups; ++group) {
+        const Range some = share(count, 1, group, groups);
+        f(Range{panels.begin + some.begin, panels.begin + some.end});
+    }
+}
+
+}  // namespace
+
 // Computes one layer's outputs for some of its panels and some vectors of lanes.
-void Network::forward(int index, Batch& batch, bool sparse, int member, Range panels, Range vectors,
+void Network::forward(int index, Batch& batch, int member, Range panels, Range vectors,
                       Scratch& scratch) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    const bool is_input = index == 0;
     const int units = layer.spec.units;
     const Operand from = operand(index, batch, member);
     float* y = batch.outputs[static_cast<std::size_t>(index)].get();
     const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
-    // Whole blocks, each with the vectors of it that are wanted.
-    const auto each_block = [&](auto&& f) {
-        for (int v = vectors.begin; v < vectors.end;) {
-            const int block = v / VB, in_block = v % VB;
-            const int count = std::min(VB - in_block, vectors.end - v);
-            f(static_cast<std::size_t>(block), in_block, count);
-            v += count;
-        }
-    };
-    for (int group = panels.begin; group < panels.end; group += SPARSE_PANELS) {
-        const int group_panels = std::min(SPARSE_PANELS, panels.end - group);
-        const float* w = layer.weights.get() + group * layer.panel_stride;
-        const float* bias = layer.biases.get() + group * PANEL;
-        if (is_input && sparse) {
-            constexpr std::size_t stride = SPARSE_PANELS * PANEL;
-            float* t = scratch.transposed.get();
-            const int begin = vectors.begin * VL, end = vectors.end * VL;
-            const int filled = std::min(end, batch.lanes);
-            for (int lane = begin; lane < filled; ++lane)
-                std::copy(bias, bias + group_panels * PANEL,
-                          t + static_cast<std::size_t>(lane) * stride);
-            with_constant<SPARSE_PANELS>(group_panels, [&](auto count) {
-                for (int part = 0; part < input_parts_; ++part)
-                    for (int lane = begin; lane < filled; ++lane)
-                        batch.data->with_list(batch.row(lane), [&](const auto& list,
-                                                                   const std::uint16_t* bounds) {
-                            scratch.ahead.some(1);
-                            sparse_forward<decltype(count)::value>(
-                                w, layer.panel_stride, list, bounds[part], bounds[part + 1],
-                                t + static_cast<std::size_t>(lane) * stride);
-                        });
-            });
-            each_block([&](std::size_t block, int first, int count) {
-                to_features(t + (block * BLOCK + static_cast<std::size_t>(first * VL)) * stride,
-                            stride, y + block * y_stride + group * PANEL * BLOCK + first * VL,
-                            group_panels * PANEL, count);
-            });
-        } else {
-            each_block([&](std::size_t block, int first, int count) {
-                for (int u = 0; u < group_panels * PANEL; ++u)
-                    for (int v = first; v < first + count; ++v)
-                        store(y + block * y_stride + (group * PANEL + u) * BLOCK + v * VL,
-                              splat(bias[u]));
-            });
-            for (int k = 0; k < from.count; k += INPUTS_AT_ONCE)
-                for (int p = 0; p < group_panels; ++p) {
-                    const int first_unit = (group + p) * PANEL;
-                    each_block([&](std::size_t block, int first, int count) {
-                        scratch.ahead.some(8);
-                        if (layer.half)
-                            return add_inputs_half(
-                                index, from, group + p, block, {first, first + count},
-                                {k / 2, std::min(k + INPUTS_AT_ONCE, from.count) / 2},
-                                y + block * y_stride + first_unit * BLOCK);
-                        forward_panel(w + p * layer.panel_stride, from.rows + k,
-                                      std::min(INPUTS_AT_ONCE, from.count - k),
-                                      from.x + block * from.block_stride + k * BLOCK,
-                                      y + block * y_stride + first_unit * BLOCK,
-                                      std::min(PANEL, units - first_unit), first, count);
-                    });
-                }
-        }
-        for (int p = group; p < group + group_panels; ++p) {
-            unsigned alive = 0;
-            each_block([&](std::size_t block, int first, int count) {
-                float* at = y + block * y_stride + p * PANEL * BLOCK + first * VL;
-                for (int u = 0; u < PANEL; ++u, at += BLOCK) {
-                    VI filled{};
-                    for (int v = 0; v < count; ++v) {
-                        V value = load(at + v * VL);
-                        if (layer.spec.activation == Activation::relu) value = relu(value);
-                        store(at + v * VL, value);
-                        filled |= value != V{};
-                    }
-                    alive |= static_cast<unsigned>(any(filled)) << u;
+    for (int group = panels.begin; group < panels.end; group += PANELS_AT_ONCE) {
+        const int group_end = std::min(group + PANELS_AT_ONCE, panels.end);
+        each_block(vectors, [&](std::size_t block, int first, int count) {
+            for (int u = group * PANEL; u < group_end * PANEL; ++u)
+                for (int v = first; v < first + count; ++v)
+                    store(y + block * y_stride + u * BLOCK + v * VL,
+                          splat(layer.biases[static_cast<std::size_t>(u)]));
+        });
+        for (int k = 0; k < from.count; k += INPUTS_AT_ONCE)
+            for (int p = group; p < group_end; ++p)
+                each_block(vectors, [&](std::size_t block, int first, int count) {
+                    scratch.ahead.some(8);
+                    float* at = y + block * y_stride + p * PANEL * BLOCK;
+                    if (layer.half)
+                        return add_inputs_half(
+                            index, from, p, block, {first, first + count},
+                            {k / 2, std::min(k + INPUTS_AT_ONCE, from.count) / 2}, at);
+                    forward_panel(layer.weights.get() + p * layer.panel_stride, from.rows + k,
+                                  std::min(INPUTS_AT_ONCE, from.count - k),
+                                  from.x + block * from.block_stride + k * BLOCK, at,
+                                  std::min(PANEL, units - p * PANEL), first, count);
+                });
+    }
+    activate(index, batch, panels, vectors);
+}
+
+// The first layer's outputs, of sparse data; where there is a batch before, after the update that it
+// asks for. Each part of the inputs goes through both while its weights are in the cache.
+void Network::forward_sparse(const Batch* before, float scale, Batch& batch, int member,
+                             Range panels, Range vectors, Scratch& scratch) const {
+    const Layer& layer = layers_.front();
+    const auto at = static_cast<std::size_t>(member);
+    const SparseInputs& inputs = batch.sparse[at];
+    const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
+    const int begin = vectors.begin * VL, end = std::min(vectors.end * VL, batch.lanes);
+    if (before) update_biases(0, *before, panels, layer.biases.get(), scale);
+    each_group(panels, [&](Range group) {
+        const auto stride = static_cast<std::size_t>((group.end - group.begin) * PANEL);
+        const float* w = layer.weights.get() + group.begin * layer.panel_stride;
+        const float* bias = layer.biases.get() + group.begin * PANEL;
+        float* t = scratch.transposed.get();
+        for (int lane = begin; lane < end; ++lane)
+            std::copy(bias, bias + stride, t + static_cast<std::size_t>(lane) * stride);
+        for (int part = 0; part < input_parts_; ++part) {
+            if (before) {
+                const int* bounds = &before->sparse[at].column_bounds[static_cast<std::size_t>(part)];
+                update_columns(before->sparse[at], {bounds[0], bounds[1]}, group,
+                               layer.weights.get(), scale);
+            }
+            with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
+                for (int lane = begin; lane < end; ++lane) {
+                    scratch.ahead.some(1);
+                    sparse_forward<decltype(count)::value>(
+                        w, layer.panel_stride, inputs.row(lane, part), inputs.row(lane, part + 1),
+                        t + static_cast<std::size_t>(lane) * stride);
                 }
             });
-            // Otherwise all count: of a layer that is split by lanes no thread knows, and a linear
-            // unit hands on errors whatever its output.
-            if (layer.spec.activation == Activation::relu && (layer.wide || threads() == 1))
-                batch.alive[static_cast<std::size_t>(index)][static_cast<std::size_t>(p)] =
-                    static_cast<std::uint16_t>(alive);
         }
+        each_block(vectors, [&](std::size_t block, int first, int count) {
+            to_features(t + (block * BLOCK + static_cast<std::size_t>(first * VL)) * stride, stride,
+                        batch.outputs.front().get() + block * y_stride +
+                            group.begin * PANEL * BLOCK + first * VL,
+                        static_cast<int>(stride), count);
+        });
+    });
+    activate(0, batch, panels, vectors);
+}
+
+// Takes outputs through the activation, and notes which units are not zero in the whole batch. A
+// linear unit hands on errors whatever its output, so all of those count; and all of a layer that is
+// split by lanes, of which no thread knows.
+void Network::activate(int index, Batch& batch, Range panels, Range vectors) const {
+    const auto at = static_cast<std::size_t>(index);
+    const Layer& layer = layers_[at];
+    if (layer.spec.activation != Activation::relu) return;
+    for (int p = panels.begin; p < panels.end; ++p) {
+        unsigned alive = 0;
+        each_block(vectors, [&](std::size_t block, int first, int count) {
+            float* y = batch.outputs[at].get() +
+                       (block * static_cast<std::size_t>(layer.padded) +
+                        static_cast<std::size_t>(p * PANEL)) * BLOCK + first * VL;
+            for (int u = 0; u < PANEL; ++u, y += BLOCK) {
+                VI filled{};
+                for (int v = 0; v < count; ++v) {
+                    const V value = relu(load(y + v * VL));
+                    store(y + v * VL, value);
+                    filled |= value != V{};
+                }
+                alive |= static_cast<unsigned>(any(filled)) << u;
+            }
+        });
+        if (layer.wide || threads() == 1)
+            batch.alive[at][static_cast<std::size_t>(p)] = static_cast<std::uint16_t>(alive);
     }
 }
 
@@ -291,35 +332,31 @@ void Network::forward(int index, Batch& batch, bool sparse, int member, Range pa
 // zero is left out.
 void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const {
     float* y = scratch.row.get();
-    int count = 0;
-    const auto list = [&](int k, float value) {
-        scratch.entries[static_cast<std::size_t>(count)] = {static_cast<std::uint32_t>(k * PANEL),
-                                                            value};
-        count += value != 0;
-    };
-    const auto multiply = [&](const Layer& layer, const auto& from, int end) {
-        std::copy(layer.biases.get(), layer.biases.get() + layer.padded, y);
-        for (int first = 0; first < layer.panels; first += SPARSE_PANELS)
-            with_constant<SPARSE_PANELS>(
-                std::min(SPARSE_PANELS, layer.panels - first), [&](auto panels) {
-                    sparse_forward<decltype(panels)::value>(
-                        layer.weights.get() + first * layer.panel_stride, layer.panel_stride, from,
-                        0, end, y + first * PANEL);
-                });
-    };
+    Entry* entries = scratch.entries.get();
     for (const Layer& layer : layers_) {
         const bool is_first = &layer == &layers_.front();
+        const Entry* list = entries;
+        const Entry* end = entries;
         if (is_first && sparse) {
-            batch.data->with_list(batch.row(lane),
-                                  [&](const auto& from, const std::uint16_t* bounds) {
-                                      multiply(layer, from, bounds[input_parts_]);
-                                  });
+            list = batch.sparse.front().row(lane, 0);
+            end = batch.sparse.front().row(lane, input_parts_);
         } else {
-            count = 0;
-            for (int k = 0; k < layer.spec.inputs; ++k)
-                list(k, is_first ? batch.inputs.x[static_cast<std::size_t>(k * BLOCK + lane)] : y[k]);
-            multiply(layer, EntryList{scratch.entries.get()}, count);
+            Entry* to = entries;
+            for (int k = 0; k < layer.spec.inputs; ++k) {
+                *to = {static_cast<std::uint32_t>(k * PANEL),
+                       is_first ? batch.inputs.x[static_cast<std::size_t>(k * BLOCK + lane)] : y[k]};
+                to += to->value != 0;
+            }
+            end = to;
         }
+        std::copy(layer.biases.get(), layer.biases.get() + layer.padded, y);
+        each_group({0, layer.panels}, [&](Range group) {
+            with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
+                sparse_forward<decltype(count)::value>(
+                    layer.weights.get() + group.begin * layer.panel_stride, layer.panel_stride,
+                    list, end, y + group.begin * PANEL);
+            });
+        });
         if (&layer == &layers_.back()) break;
         if (layer.spec.activation == Activation::relu)
             for (int u = 0; u < layer.padded; u += VL) store(y + u, relu(load(y + u)));
@@ -503,29 +540,16 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
 void Network::update(int index, const Batch& batch, bool sparse, int member, Range panels,
                      Range inputs, float* weights, float* biases, float scale) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    const bool is_input = index == 0;
     const Operand from = operand(index, batch, member);
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
     const std::size_t t_stride = layer.lane_stride;
-    if (is_input && sparse) {
-        // In groups of about the same size: a small last one would cost as much as a whole one.
-        const int count = panels.end - panels.begin;
-        const int groups = (count + SPARSE_UPDATE_PANELS - 1) / SPARSE_UPDATE_PANELS;
-        for (int group = 0; group < groups; ++group) {
-            const Range some = share(count, 1, group, groups);
-            const int first = panels.begin + some.begin;
-            with_constant<SPARSE_UPDATE_PANELS>(some.end - some.begin, [&](auto wanted) {
-                batch.data->with_lanes(
-                    batch.sparse[static_cast<std::size_t>(member)], [&](const auto& lanes) {
-                        for (int k = inputs.begin; k < inputs.end; ++k)
-                            sparse_update<decltype(wanted)::value>(
-                                weights + first * layer.panel_stride + k * PANEL,
-                                layer.panel_stride, lanes, static_cast<std::size_t>(k * BLOCK),
-                                from.block_stride, t + first * PANEL, t_stride, batch.blocks,
-                                scale);
-                    });
-            });
-        }
+    if (index == 0 && sparse) {
+        const SparseInputs& filled = batch.sparse[static_cast<std::size_t>(member)];
+        const int count = filled.column_bounds.back();
+        const Range columns = layer.wide ? Range{0, count} : share(count, 1, member, threads());
+        each_group(panels, [&](Range group) {
+            update_columns(filled, columns, group, weights, scale);
+        });
     } else if (layer.half) {
         const Range whole{inputs.begin, round_up(inputs.end, 2)};
         update_half(index, batch, from, listed(from, whole), panels, weights, scale);
@@ -538,13 +562,39 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
                               std::min(INPUTS_AT_ONCE, mine.end - k), from.x + k * BLOCK,
                               from.block_stride, t + group * PANEL, t_stride, batch.lanes, scale);
     }
-    if (inputs.begin == 0 && inputs.end > 0)
-        for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
-            V sum{};
-            for (int lane = 0; lane < batch.lanes; ++lane)
-                sum += load(t + static_cast<std::size_t>(lane) * t_stride + u);
-            store(biases + u, load(biases + u) + sum * scale);
+    if (inputs.begin == 0 && inputs.end > 0) update_biases(index, batch, panels, biases, scale);
+}
+
+// The same for some of the first layer's inputs that sparse data fill, and one group of its panels.
+void Network::update_columns(const SparseInputs& inputs, Range columns, Range panels,
+                             float* weights, float scale) const {
+    const std::size_t panel_stride = layers_.front().panel_stride;
+    const float* t = transposed_.front().get() + panels.begin * PANEL;
+    float* w = weights + panels.begin * panel_stride;
+    const Entry* entries = inputs.by_input.get();
+    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto count) {
+        constexpr int P = decltype(count)::value;
+        const SparseInputs::Column* end = inputs.columns.data() + columns.end;
+        for (const auto* column = inputs.columns.data() + columns.begin; column < end; ++column) {
+            if (end - column > COLUMNS_AHEAD)
+                for (int p = 0; p < P; ++p)
+                    __builtin_prefetch(w + p * panel_stride + column[COLUMNS_AHEAD].offset, 1);
+            sparse_update<P>(w + column->offset, panel_stride, entries + column->begin,
+                             entries + column->end, t, scale);
         }
+    });
+}
+
+void Network::update_biases(int index, const Batch& batch, Range panels, float* biases,
+                            float scale) const {
+    const float* t = transposed_[static_cast<std::size_t>(index)].get();
+    const std::size_t t_stride = layers_[static_cast<std::size_t>(index)].lane_stride;
+    for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
+        V sum{};
+        for (int lane = 0; lane < batch.lanes; ++lane)
+            sum += load(t + static_cast<std::size_t>(lane) * t_stride + u);
+        store(biases + u, load(biases + u) + sum * scale);
+    }
 }
 
 Range Network::my_panels(const Layer& layer, int member) const {
@@ -641,15 +691,15 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
         };
         const auto fetch = [&](Batch& batch, std::int64_t first) {
             const int lanes = lanes_from(first);
-            if (sparse)
-                data.gather(batch.sparse[static_cast<std::size_t>(member)], order, first, lanes);
-            else
+            if (sparse) {
+                SparseInputs& inputs = batch.sparse[static_cast<std::size_t>(member)];
+                data.gather(inputs, order, first, lanes);
+                inputs.list_columns(data.features(), lanes, layers_.front().lane_stride);
+            } else {
                 data.gather(batch.inputs, order, first, lanes, parts);
+            }
             if (layers_.front().half) pair_inputs(batch, parts, lanes);
             if (member != 0) return;
-            batch.data = &data;
-            batch.order = order;
-            batch.first = first;
             batch.lanes = lanes;
             batch.blocks = (lanes + BLOCK - 1) / BLOCK;
         };
@@ -676,15 +726,23 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 const Range panels = my_panels(layer, member);
                 if (i > 0) list_rows(i, batch, member);
                 if (layer.wide) {
-                    const int group = threads() == 1 ? PANELS_IN_CACHE : PANELS_A_TASK;
-                    team_.pieces(member, layer.panels, UPDATE_PANELS, group, [&](Range some) {
+                    const bool by_lists = i == 0 && sparse;
+                    const int alone = by_lists ? layer.panels : PANELS_IN_CACHE;
+                    const int together = by_lists ? SPARSE_PANELS : PANELS_A_TASK;
+                    const int most = threads() == 1 ? alone : together;
+                    team_.pieces(member, layer.panels, UPDATE_PANELS, most, [&](Range some) {
+                        if (by_lists)
+                            return forward_sparse(before, -learning_rate, batch, member, some,
+                                                  all_vectors(batch), scratch);
                         if (before) descend(i, *before, some);
-                        forward(i, batch, sparse, member, some, all_vectors(batch), scratch);
+                        forward(i, batch, member, some, all_vectors(batch), scratch);
                     });
                 } else if (i == last && last_in_shares_) {
                     forward_shares(batch, member);
+                } else if (i == 0 && sparse) {
+                    forward_sparse(nullptr, 0, batch, member, panels, vectors, scratch);
                 } else {
-                    forward(i, batch, sparse, member, panels, vectors, scratch);
+                    forward(i, batch, member, panels, vectors, scratch);
                 }
                 if (i < last || layer.wide || last_in_shares_) team_.barrier(member);
                 lap(times_[static_cast<std::size_t>(i)].forward);
@@ -802,18 +860,21 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             if (first >= count || stop) return;
             batch.lanes = static_cast<int>(std::min<std::int64_t>(lanes, count - first));
             batch.blocks = (batch.lanes + BLOCK - 1) / BLOCK;
-            batch.data = &data;
-            batch.first = first;
-            if (!data.sparse())
+            if (data.sparse())
+                data.gather(batch.sparse.front(), nullptr, first, batch.lanes);
+            else
                 data.gather(batch.inputs, nullptr, first, batch.lanes, {0, input_parts_});
             Scratch& scratch = scratch_[static_cast<std::size_t>(member)];
             const bool are_few = batch.lanes <= FEW_LANES;
             for (int lane = 0; are_few && lane < batch.lanes; ++lane)
                 forward_row(batch, data.sparse(), lane, scratch);
             for (std::size_t i = 0; !are_few && i < layers_.size(); ++i) {
+                const Range panels{0, layers_[i].panels}, vectors = all_vectors(batch);
                 if (i > 0) list_rows(static_cast<int>(i), batch, 0);
-                forward(static_cast<int>(i), batch, data.sparse(), 0, {0, layers_[i].panels},
-                        all_vectors(batch), scratch);
+                if (i == 0 && data.sparse())
+                    forward_sparse(nullptr, 0, batch, 0, panels, vectors, scratch);
+                else
+                    forward(static_cast<int>(i), batch, 0, panels, vectors, scratch);
             }
             softmax(batch, labels, first, probabilities, losses.get(), hits.get());
             if (member == 0 && pulse.stops(first)) stop = true;

@@ -55,11 +55,6 @@ struct Rows {
 // One batch (or a part of one) on its way through the network.
 struct Batch {
     int lanes = 0, blocks = 0;
-    const Data* data = nullptr;
-    const std::int64_t* order = nullptr;  // of the data's rows, or none
-    std::int64_t first = 0;               // where in it this batch begins
-    std::int64_t row(int lane) const { return order ? order[first + lane] : first + lane; }
-
     Inputs inputs;
     std::vector<SparseInputs> sparse;  // instead, of each thread
     Buffer<Pair> input_pairs, input_lanes;  // the same as halves: [block][pair][lane], and as Rows
@@ -158,8 +153,8 @@ private:
         Buffer<UnitAt> units;
         Buffer<Pair> error_pairs;         // [block][listed pair of units][lane]
         std::vector<std::size_t> pair_at;  // where their weights lie in each row
-        Buffer<float> row;                 // of few: one layer's outputs, and
-        Buffer<EntryList::Entry> entries;             // those of them that are not zero
+        Buffer<float> row;      // of few: one layer's outputs, and
+        Buffer<Entry> entries;  // those of them that are not zero
         Ahead ahead;  // of the next batch
     };
 
@@ -177,8 +172,11 @@ private:
 
     void list_rows(int layer, Batch& batch, int member) const;
     Operand operand(int layer, const Batch& batch, int member) const;
-    void forward(int layer, Batch& batch, bool sparse, int member, Range panels, Range vectors,
+    void forward(int layer, Batch& batch, int member, Range panels, Range vectors,
                  Scratch& scratch) const;
+    void forward_sparse(const Batch* before, float scale, Batch& batch, int member, Range panels,
+                        Range vectors, Scratch& scratch) const;
+    void activate(int layer, Batch& batch, Range panels, Range vectors) const;
     void forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const;
     void forward_shares(const Batch& batch, int member);
     void softmax_errors(const Batch& batch, const std::int64_t* labels, const std::int64_t* rows,
@@ -188,6 +186,10 @@ private:
     void backward_sum(int layer, const Batch& batch, int member);
     void update(int layer, const Batch& batch, bool sparse, int member, Range panels,
                 Range inputs, float* weights, float* biases, float scale) const;
+    void update_columns(const SparseInputs& inputs, Range columns, Range panels, float* weights,
+                        float scale) const;
+    void update_biases(int layer, const Batch& batch, Range panels, float* biases,
+                       float scale) const;
     void apply_sums(int member, float scale);
 
     // With factors rounded to bfloat16, in network_half.cpp.
