@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 import inkproof
+from inkproof import cli
 
 STUDY = """
 name = "tiny"
@@ -114,6 +116,20 @@ def test_run_prints_a_table_and_the_verdict(done):
     assert (folder / "runs" / "tiny" / "report.md").is_file()
     assert "epoch 2/2" in process.stderr
     assert "\x1b" not in process.stderr + process.stdout
+
+
+def test_run_writes_its_text_itself_where_no_other_process_does(
+    done, tmp_path, monkeypatch, capsys
+):
+    folder, _ = done
+    shutil.copytree(folder, tmp_path / "x")
+    monkeypatch.chdir(tmp_path / "x")
+    text = Path("runs/tiny/report.md").read_text()
+    Path("runs/tiny/report.md").unlink()
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    cli.app(["run", "tiny.toml"], standalone_mode=False)
+    assert "Report:  runs/tiny/report.html" in capsys.readouterr().out
+    assert Path("runs/tiny/report.md").read_text() == text
 
 
 def test_run_again_keeps_what_is_done(done):

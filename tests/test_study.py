@@ -52,6 +52,7 @@ from inkproof.study import (
     choose_jobs,
     load_study_result,
     run_study,
+    threads_each,
     train_one,
 )
 from inkproof.study_file import Study
@@ -569,6 +570,15 @@ def test_jobs_fill_the_cores():
     assert choose_jobs(2, 12) == 2
     assert choose_jobs(8, 3) == 3
     assert choose_jobs(1, 5) == 1
+    assert [threads_each(8, jobs) for jobs in (1, 2, 3, 8, 9)] == [8, 4, 2, 1, 1]
+
+
+def test_the_last_run_has_the_cores_of_the_others(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("INKPROOF_THREADS", "3")
+    study = small(data, seeds=1, models=content(data)["models"][:1])
+    run_study(study, tmp_path, jobs=3)
+    record = json.loads((tmp_path / "a" / "seed-0" / "run.json").read_text())
+    assert record["environment"]["threads"] == 3
 
 
 def test_a_study_of_a_convolutional_network(data, tmp_path):

@@ -206,6 +206,22 @@ def test_the_number_of_threads_changes_no_bit(threads):
     assert_same_bits(alone, together)
 
 
+def test_the_number_of_threads_may_change_between_epochs():
+    numbers = iter([1, 2, 2, 1, 3])
+    changing = train(
+        model(units=(70, 50)),
+        TRAIN,
+        VALIDATION,
+        config(epochs=5, threads=1),
+        threads=lambda: next(numbers),
+    )
+    alone = train(model(units=(70, 50)), TRAIN, VALIDATION, config(epochs=5, threads=1))
+    assert (alone.threads, changing.threads) == (1, 3)
+    assert_same_bits(alone, changing)
+    with pytest.raises(ConfigurationError, match="threads must be 1 to 256, got 0"):
+        train(model(), TRAIN, None, config(epochs=1), threads=lambda: 0)
+
+
 def test_seeds_fix_the_order_and_nothing_else():
     first = train(model(), TRAIN, VALIDATION, CONFIG)
     assert_same_bits(first, train(model(), TRAIN, VALIDATION, CONFIG))

@@ -393,9 +393,12 @@ def test_the_engine_goes_on_to_the_same_bits(tmp_path, network, optimizer):
             fitted(**options, network=make(), arguments=arguments, threads=1)
     run = fitted(**options, network=make(), arguments={"checkpoint": path}, threads=1)
     again = fitted(**options, network=make(), arguments={"checkpoint": path})
+    threads = itertools.cycle([1, 3, 3, 2])
+    changing = fitted(**options, network=make(), arguments={"threads": lambda: next(threads)})
     assert run.resumed_from == stops[-1]
     assert again.resumed_from == len(whole.history)
-    for other in (run, again):
+    assert changing.threads == [1, 3, 3, 2, 1, 3][len(whole.history) - 1]
+    for other in (run, again, changing):
         assert_same_bits(other, whole)
         assert (other.stopped_by, other.best_epoch) == (whole.stopped_by, whole.best_epoch)
     assert whole.history.loss[-1] < whole.history.loss[0]

@@ -71,6 +71,7 @@ __all__ = [
     "choose_jobs",
     "load_study_result",
     "run_study",
+    "threads_each",
     "train_one",
 ]
 
@@ -205,6 +206,11 @@ def choose_jobs(cores: int, runs: int) -> int:
     return max(1, min(cores, runs))
 
 
+def threads_each(cores: int, runs: int) -> int:
+    """Give how many threads each of some runs has that go side by side."""
+    return max(1, cores // max(1, runs))
+
+
 def run_study(
     study: Study,
     folder: str | Path,
@@ -240,9 +246,9 @@ def run_study(
     if jobs is not None and not 1 <= jobs <= 64:
         raise ConfigurationError(f"--jobs must be a whole number from 1 to 64, got {jobs}")
     jobs = jobs or choose_jobs(cores, len(plans))
-    threads = max(1, cores // jobs)
+    threads = threads_each(cores, jobs)
     with _locked(folder):
-        runner = _Runner(study, dataset, folder, threads, on_event)
+        runner = _Runner(study, dataset, folder, cores, on_event)
         runner.tell(
             StudyStarted(
                 study=study,
@@ -415,13 +421,14 @@ class _Runner:
         study: Study,
         dataset: Dataset,
         folder: Path,
-        threads: int,
+        cores: int,
         on_event: Callable[[Event], None] | None,
     ) -> None:
         self._study = study
         self._dataset = dataset
         self._folder = folder
-        self._threads = threads
+        self._cores = cores
+        self._jobs = self._unfinished = 1
         self._on_event = on_event
         self._telling = threading.Lock()
         self._cancel = threading.Event()
@@ -431,11 +438,22 @@ class _Runner:
             with self._telling:
                 self._on_event(event)
 
+    def _threads(self) -> int:
+        """Give a run's share of the cores: of the last runs, those of the finished ones, too."""
+        return threads_each(self._cores, min(self._jobs, self._unfinished))
+
+    def _count_finished(self, _: Future[_Done]) -> None:
+        with self._telling:
+            self._unfinished -= 1
+
     def do_all(self, plans: list[_Plan], jobs: int, *, fresh: bool) -> dict[RunKey, _Done]:
+        self._jobs, self._unfinished = jobs, len(plans)
         with ThreadPoolExecutor(jobs, thread_name_prefix="inkproof-run") as pool:
             futures: dict[RunKey, Future[_Done]] = {
                 plan.key: pool.submit(self._do, plan, fresh=fresh) for plan in plans
             }
+            for future in futures.values():
+                future.add_done_callback(self._count_finished)
             try:
                 waiting = set(futures.values())
                 while waiting:
@@ -454,7 +472,7 @@ class _Runner:
         seed = plan.key.seed
         training, validation = self._dataset.train.hold_out(self._study.data.hold_out, seed=seed)
         model = _build(plan.model, self._dataset, seed=seed)
-        config = dataclasses.replace(self._study.training, seed=seed, threads=self._threads)
+        config = dataclasses.replace(self._study.training, seed=seed, threads=self._threads())
         return model, training, validation, config
 
     def train(
@@ -476,6 +494,7 @@ class _Runner:
             on_progress=lambda progress: self.tell(RunProgress(run=key, progress=progress)),
             checkpoint=checkpoint,
             cancel=self._cancel,
+            threads=self._threads,
         )
 
     def _do(self, plan: _Plan, *, fresh: bool) -> _Done:

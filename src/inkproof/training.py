@@ -73,8 +73,8 @@ class Run:
     model : the model that was given, with its trained weights
     history : all epochs, those before an interruption included
     config : what was asked for
-    threads, isa, precision : how many threads and which variant of the engine did the work, and
-        what its products were rounded to
+    threads, isa, precision : how many threads (of the last epoch) and which variant of the engine
+        did the work, and what its products were rounded to
     resumed_from : how many epochs were taken from the checkpoint
     stopped_by : what ended it before all epochs were done, or None
     best_epoch : the epoch, from 1, whose weights early stopping has given back; None where the
@@ -104,6 +104,7 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
     checkpoint: str | Path | None = None,
     cancel: threading.Event | None = None,
+    threads: Callable[[], int] | None = None,
 ) -> Run:
     """Train a model in place.
 
@@ -128,6 +129,8 @@ def train(
         stays ended while there are callbacks. With a learning rate that hangs on the number of
         epochs, a training of another number is another.
     cancel : another thread may set it to end the training within a tenth of a second
+    threads : asked before each epoch how many threads share the work from there on; no result
+        depends on it
 
     Raises
     ------
@@ -173,6 +176,8 @@ def train(
     loop = _Loop(fit, config, state, store, told)
     try:
         while state.epochs < config.epochs and loop.stopped_by is None:
+            if threads is not None:
+                network.share_among(threads())
             loop.do_epoch(training, unseen)
         loop.give_back_the_best()
     finally:

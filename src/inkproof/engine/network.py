@@ -175,9 +175,7 @@ class Network:
                     f"got {widest:,}"
                 )
         self.isa = checked_isa(isa, "isa") if isa else default_isa()
-        self.threads = default_threads() if threads is None else threads
-        if not 1 <= self.threads <= MAX_THREADS:
-            raise ConfigurationError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
+        self.threads = _checked_threads(default_threads() if threads is None else threads)
         self.precision = usable_precision(precision, self.isa)
         self.factors = factors(self.precision, self.isa)
         self._options = {} if optimizer is None else dict(optimizer.engine_options())
@@ -187,6 +185,9 @@ class Network:
         self._features = int(np.prod(input_shape, dtype=np.int64))
         self._classes = self._stack[-1][1] if self._stack else self._shapes[-1][-1]
         self._module = importlib.import_module(f"inkproof.engine._engine_{self.isa}")
+        self._make()
+
+    def _make(self) -> None:
         self._fused: Any = None
         self._general: Any = None
         self._newest: Literal["fused", "general"] = "fused" if self._stack else "general"
@@ -198,6 +199,21 @@ class Network:
             )
         else:
             self._general = self._new_general()
+
+    def share_among(self, threads: int) -> None:
+        """Let another number of threads share the work from here on; no result depends on it.
+
+        Raises
+        ------
+        ConfigurationError : ``threads`` out of range
+        """
+        if _checked_threads(threads) == self.threads:
+            return
+        weights, memory = self.weights(), self.state()
+        self.threads = threads
+        self._make()
+        self.set_weights(weights)
+        self.set_state(memory)
 
     @property
     def arithmetic(self) -> str:
@@ -599,6 +615,12 @@ class Network:
 _BEYOND_PLAIN: Final = frozenset(
     {"kind", "momentum", "weight_decay", "clipvalue", "clipnorm", "global_clipnorm", "ema_momentum"}
 )
+
+
+def _checked_threads(threads: int) -> int:
+    if not 1 <= threads <= MAX_THREADS:
+        raise ConfigurationError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
+    return threads
 
 
 def _as_matrix(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
