@@ -21,7 +21,6 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.text import Text
 
 from inkproof.errors import UnknownNameError
 from inkproof.storage import write_bytes
@@ -142,11 +141,7 @@ def drawn(function: Callable[_P, Figure]) -> Callable[_P, Figure]:
     @functools.wraps(function)
     def wrapper(*args: _P.args, **keywords: _P.kwargs) -> Figure:
         with _settings():
-            figure = function(*args, **keywords)
-            for text in figure.findobj(Text):
-                if isinstance(text, Text):
-                    text.set_parse_math(False)
-            return figure
+            return function(*args, **keywords)
 
     return wrapper
 
