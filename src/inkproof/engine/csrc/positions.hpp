@@ -1,0 +1,171 @@
+// The products of which convolutions consist: of a kernel's rows and features that lie one after the
+// other, and of features and errors, summed over positions.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "kernels.hpp"
+#include "ops_half.hpp"
+
+namespace inkproof {
+
+#if INKPROOF_VL == 16
+constexpr int GRADIENT_ROWS = 16;
+#elif INKPROOF_VL == 8
+constexpr int GRADIENT_ROWS = 6;
+#else
+constexpr int GRADIENT_ROWS = 3;
+#endif
+
+struct Run {
+    std::size_t row;      // of the kernel, times PANEL
+    std::size_t feature;  // of the input, times BLOCK
+    int count;
+};
+
+// y[unit][lane] = bias + sum over runs; U units of a panel, NV vectors of lanes.
+template <int U, int NV>
+inline void product_tile(const float* w, const Run* runs, int run_count, const float* x, float* y,
+                         const float* bias, bool is_relu) {
+    V sum[U][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) sum[i][j] = bias ? splat(bias[i]) : V{};
+    for (int r = 0; r < run_count; ++r) {
+        const float* row = w + runs[r].row;
+        const float* from = x + runs[r].feature;
+        for (int k = 0; k < runs[r].count; ++k, row += PANEL, from += BLOCK) {
+            V xs[NV];
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) xs[j] = load(from + j * VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < U; ++i) {
+                const V ws = splat(row[i]);
+#pragma GCC unroll 16
+                for (int j = 0; j < NV; ++j) sum[i][j] += ws * xs[j];
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j)
+            store(y + i * BLOCK + j * VL, is_relu ? relu(sum[i][j]) : sum[i][j]);
+}
+
+#if INKPROOF_HALF
+// The same of pairs.
+template <int U, int NV>
+HALF_CODE void product_tile(const Pair* w, const Run* runs, int run_count, const Pair* x, float* y,
+                            const float* bias, bool is_relu) {
+    V sum[U][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) sum[i][j] = bias ? splat(bias[i]) : V{};
+    for (int r = 0; r < run_count; ++r) {
+        const Pair* row = w + runs[r].row / 2;
+        const Pair* from = x + runs[r].feature / 2;
+        for (int k = 0; k < runs[r].count; k += 2, row += PANEL, from += BLOCK) {
+            VU xs[NV];
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) xs[j] = load_pairs(from + j * VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < U; ++i) {
+                const VU ws = VU{} + row[i];
+#pragma GCC unroll 16
+                for (int j = 0; j < NV; ++j) sum[i][j] = add_pairs(sum[i][j], ws, xs[j]);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < U; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j)
+            store(y + i * BLOCK + j * VL, is_relu ? relu(sum[i][j]) : sum[i][j]);
+}
+#endif
+
+// Of float32 or of pairs.
+template <typename T>
+inline void product(const T* w, const Run* runs, int run_count, const T* x, float* y,
+                    const float* bias, bool is_relu, int units, int vectors) {
+    const int paired = vectors / TILE_VECTORS * TILE_VECTORS;
+    const auto some = [&](auto most, auto together, int first, int end) {
+        constexpr int N = decltype(most)::value, NV = decltype(together)::value;
+        for (int unit = 0; first < end && unit < units; unit += N)
+            with_constant<N>(std::min(units - unit, N), [&](auto wanted) {
+                for (int v = first; v < end; v += NV)
+                    product_tile<decltype(wanted)::value, NV>(
+                        w + unit, runs, run_count, x + v * VL, y + unit * BLOCK + v * VL,
+                        bias ? bias + unit : nullptr, is_relu);
+            });
+    };
+    some(Int<TILE>{}, Int<TILE_VECTORS>{}, 0, paired);
+    some(Int<TILE_ALONE>{}, Int<1>{}, paired, vectors);
+}
+
+// g[row][filter] += sum over positions and lanes of x[row][lane] t[lane][filter], for K rows that
+// lie one after the other at each position, and one panel of filters.
+template <int K>
+inline void gradient_tile(float* g, const float* const* x, const float* const* t, int positions,
+                          int lanes) {
+    V sum[K][VP];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < VP; ++j) sum[i][j] = load(g + i * PANEL + j * VL);
+    for (int p = 0; p < positions; ++p) {
+        const float* from = x[p];
+        const float* error = t[p];
+        for (int b = 0; b < lanes; ++b, error += PANEL) {
+            V ts[VP];
+#pragma GCC unroll 16
+            for (int j = 0; j < VP; ++j) ts[j] = load(error + j * VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < K; ++i) {
+                const V xs = splat(from[i * BLOCK + b]);
+#pragma GCC unroll 16
+                for (int j = 0; j < VP; ++j) sum[i][j] += xs * ts[j];
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i)
+#pragma GCC unroll 16
+        for (int j = 0; j < VP; ++j) store(g + i * PANEL + j * VL, sum[i][j]);
+}
+
+#if INKPROOF_HALF
+// The same of pairs of lanes: BLOCK / 2 a row.
+template <int K>
+HALF_CODE void gradient_tile(float* g, const Pair* const* x, const Pair* const* t, int positions,
+                             int lanes) {
+    V sum[K];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) sum[i] = load(g + i * PANEL);
+    for (int p = 0; p < positions; ++p) {
+        const Pair* from = x[p];
+        const Pair* error = t[p];
+        for (int b = 0; b < (lanes + 1) / 2; ++b, error += PANEL) {
+            const VU ts = load_pairs(error);
+#pragma GCC unroll 16
+            for (int i = 0; i < K; ++i)
+                sum[i] = add_pairs(sum[i], VU{} + from[i * (BLOCK / 2) + b], ts);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) store(g + i * PANEL, sum[i]);
+}
+#endif
+
+// Calls f(first, count) for pieces of 0 .. n - 1 of about equal size, each at most `most`.
+template <typename F>
+inline void in_pieces(int n, int most, F&& f) {
+    const int pieces = (n + most - 1) / most;
+    for (int i = 0; i < pieces; ++i) f(n * i / pieces, n * (i + 1) / pieces - n * i / pieces);
+}
+
+}  // namespace inkproof
