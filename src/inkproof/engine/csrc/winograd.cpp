@@ -9,6 +9,7 @@ namespace {
 constexpr int POINTS = 16;         // products of a tile, by channels and filters
 constexpr int TILES_TOGETHER = 2;  // in the gradient, whose transforms the second-level cache holds
 constexpr int PARTS = 8;           // into which the gradient's sum is cut
+constexpr int MOST_PAIRS = 128 * 128;  // of channels and filters: the parts' sums take 512 bytes each
 constexpr std::size_t PLANE = PANEL * BLOCK;  // of a panel's lanes
 
 // From point to point. One row of lanes more than there are units: of all points at once one line
@@ -93,6 +94,7 @@ inline void transform(const V (&from)[T::from][T::from], V (&to)[T::to][T::to]) 
 bool Winograd::suits(const Window& window, int filters) {
     return window.kernel_height == 3 && window.kernel_width == 3 && window.stride_y == 1 &&
            window.stride_x == 1 && window.channels % PANEL == 0 && filters % PANEL == 0 &&
+           std::int64_t{window.channels} * filters <= MOST_PAIRS &&
            window.out_height >= 2 && window.out_width >= 2;
 }
 

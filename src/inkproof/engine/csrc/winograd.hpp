@@ -19,7 +19,7 @@ namespace inkproof {
 
 class Winograd {
 public:
-    // Whether a convolution can go this way: whole panels of channels and of filters.
+    // Whether a convolution can go this way: whole panels of channels and of filters, not too many.
     static bool suits(const Window& window, int filters);
 
     Winograd(const Tensor& in, const Tensor& out, const Window& window, int filters,
