@@ -377,9 +377,7 @@ void Network::forward_shares(const Batch& batch, int member) {
     for (int half = 0; half < 2; ++half) {
         if (by_half && half != member / sharers) continue;
         const Range mine = listed(from, share(layer.spec.inputs, PANEL, half, 2));
-        for (int v = vectors.begin; v < vectors.end;) {
-            const auto block = static_cast<std::size_t>(v / VB);
-            const int first = v % VB, count = std::min(VB - first, vectors.end - v);
+        each_block(vectors, [&](std::size_t block, int first, int count) {
             float* y = output_shares_[half].get() + block * y_stride;
             for (int u = 0; u < layer.spec.units; ++u)
                 for (int j = first; j < first + count; ++j) {
@@ -392,8 +390,7 @@ void Network::forward_shares(const Batch& batch, int member) {
                               from.x + block * from.block_stride + mine.begin * BLOCK,
                               y + p * PANEL * BLOCK,
                               std::min(PANEL, layer.spec.units - p * PANEL), first, count);
-            v += count;
-        }
+        });
     }
 }
 

@@ -72,7 +72,7 @@ struct BackToKernel {
     }
 };
 
-// Down the columns, then along the rows.
+// Along the rows, then down the columns.
 template <typename T>
 inline void transform(const V (&from)[T::from][T::from], V (&to)[T::to][T::to]) {
     V half[T::from][T::to];
@@ -153,16 +153,22 @@ void Winograd::transform_kernel(const Worker& worker) {
     });
 }
 
-// V of one tile, [point][channel][lane].
-void Winograd::transform_pixels(int block, int tile, int vectors, float* to) const {
+// Where the numbers of a tile's pixels lie, from a channel on; nowhere for those outside the image.
+void Winograd::find_pixels(float* numbers, int tile, int channel, float* (&at)[4][4]) const {
     const int top = tile / columns_ * 2 - w_.pad_top, left = tile % columns_ * 2 - w_.pad_left;
-    const float* from[4][4];
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j) {
             const int iy = top + i, ix = left + j;
             const bool inside = iy >= 0 && iy < w_.height && ix >= 0 && ix < w_.width;
-            from[i][j] = inside ? in_.value(block, (iy * w_.width + ix) * channels_) : nullptr;
+            const int feature = (iy * w_.width + ix) * channels_ + channel;
+            at[i][j] = inside ? numbers + static_cast<std::ptrdiff_t>(feature) * BLOCK : nullptr;
         }
+}
+
+// V of one tile, [point][channel][lane].
+void Winograd::transform_pixels(int block, int tile, int vectors, float* to) const {
+    float* from[4][4];
+    find_pixels(in_.value(block, 0), tile, 0, from);
     for (int at = 0; at < channels_ * BLOCK; at += BLOCK)
         for (int v = at; v < at + vectors * VL; v += VL) {
             V d[4][4], points[4][4];
@@ -280,16 +286,8 @@ void Winograd::send_back_row(const Step& step, int block, int row, int panel,
                         static_cast<std::size_t>(point) * apart(filters_),
                     scratch.products.get() + static_cast<std::size_t>(point) * PANELS_APART, nullptr,
                     false, PANEL, vectors);
-        const int left = column * 2 - w_.pad_left;
         float* to[4][4];
-        for (int i = 0; i < 4; ++i)
-            for (int j = 0; j < 4; ++j) {
-                const int iy = top + i, ix = left + j;
-                const bool inside = iy >= 0 && iy < w_.height && ix >= 0 && ix < w_.width;
-                to[i][j] = inside ? in_.error(block, (iy * w_.width + ix) * channels_ +
-                                                         panel * PANEL)
-                                  : nullptr;
-            }
+        find_pixels(in_.error(block, 0), row * columns_ + column, panel * PANEL, to);
         for (int u = 0; u < PANEL * BLOCK; u += BLOCK)
             for (int v = u; v < u + vectors * VL; v += VL) {
                 V points[4][4], d[4][4];
