@@ -66,9 +66,10 @@ def assert_gradients(found, expected, tolerance=1e-5):
         assert np.abs(got - want).max() <= tolerance * largest
 
 
-def check(layers, shape, rows, rng, *, isa, threads, smoothing=0.0, weighted=False):
+def check(layers, shape, rows, rng, *, isa, threads, smoothing=0.0, weighted=False, weights=None):
     """Compare one network's gradients and predictions; False where a kink is too near."""
-    weights = random_weights(layers, shape, rng)
+    if weights is None:
+        weights = random_weights(layers, shape, rng)
     x = rng.uniform(-1, 1, (rows, *shape)).astype(np.float32)
     x[rng.random(x.shape) < 0.2] = 0
     labels = rng.integers(0, layers[-1].units, rows)
@@ -196,6 +197,62 @@ def test_gradients_of_windows_of_three_by_three(
     rng = np.random.default_rng(seed)
     checked = check(tuple(layers), shape, max(rows, 2), rng, isa=isa, threads=threads)
     event("compared" if checked else "left out: within 1e-6 of a kink")
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(st.integers(4, 12), st.integers(4, 20), st.sampled_from([1, 3, 16, 70])),
+    convolution=st.sampled_from([None, 1, 3]),
+    filters=st.sampled_from([3, 16, 32, 70]),
+    activation=st.sampled_from([None, "linear", "relu", "tanh"]),
+    pool=st.sampled_from([None, (2, 2), (1, 2), (2, 1), (1, 3), (4, 1), (3, 3), "overlapping"]),
+    padding=st.sampled_from(["same", "valid"]),
+    first=st.booleans(),
+    rows=st.sampled_from([2, 7, 32, 45]),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 2**32),
+)
+def test_gradients_of_what_goes_together_with_batch_normalization(
+    isa, shape, convolution, filters, activation, pool, padding, first, rows, threads, seed
+):
+    """ReLU and pooling after it, whatever is before it, and channels that change their sign."""
+    layers = []
+    if convolution:
+        layers.append(Conv2D(filters, convolution, padding="same", use_bias=False))
+    layers.append(BatchNormalization())
+    if activation:
+        layers.append(Activation(activation))
+    if pool == "overlapping":
+        layers.append(MaxPool2D(3, strides=2, padding=padding))
+    elif pool:
+        layers.append(MaxPool2D(pool, padding=padding))
+    if not first:  # something before it learns, so that errors are sent on
+        layers.insert(0, Conv2D(shape[2], 1))
+    layers += [GlobalAveragePool2D(), Dense(5, activation="softmax")]
+    rng = np.random.default_rng(seed)
+    weights = random_weights(layers, shape, rng)
+    names = [spec.name for at in walk(layers, shape) for spec in at.own_weights]
+    gamma = weights[names.index("gamma")]
+    gamma *= rng.choice([-1, 1], gamma.shape)
+    checked = check(tuple(layers), shape, rows, rng, isa=isa, threads=threads, weights=weights)
+    event("compared" if checked else "left out: within 1e-6 of a kink")
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("center", [0.0, 3.0, 300.0])
+def test_batch_normalization_far_from_zero(isa, center):
+    """The variance of numbers whose mean is much larger keeps its digits."""
+    layers = (BatchNormalization(), Flatten(), Dense(3, activation="softmax"))
+    rng = np.random.default_rng(3)
+    x = (center + rng.normal(0, 1, (40, 9, 9, 5))).astype(np.float32)
+    x[:, 0] += 2  # one row of the images is unlike the others
+    weights = random_weights(layers, x.shape[1:], rng)
+    net = network(layers, x.shape[1:], weights, isa=isa)
+    labels = rng.integers(0, 3, len(x))
+    found = net.gradients(net.prepare(flat(x)), labels, general=True)
+    expected, _, _ = Reference(layers, weights).gradients(x, labels)
+    assert_gradients(found, expected, tolerance=1e-5 + 2e-7 * center)
 
 
 @pytest.mark.parametrize("isa", VARIANTS)

@@ -7,7 +7,7 @@
 // there the runs are too short, and a position's window is copied together first.
 #include <vector>
 
-#include "ops.hpp"
+#include "moments.hpp"
 #include "ops_half.hpp"
 #include "positions.hpp"
 #include "tiles.hpp"
@@ -82,6 +82,7 @@ public:
                             runs, x, y + p * PANEL * BLOCK, bias_.values.get() + p * PANEL,
                             is_relu_, std::min(PANEL, filters_ - p * PANEL), vectors);
             }
+            show_row(step, block, oy);
         });
     }
 
@@ -143,6 +144,12 @@ public:
         });
     }
 
+    bool watch(Moments& moments) override {
+        if (winograd_) return winograd_->watch(moments);
+        moments_ = &moments;
+        moments.divide(w_.out_height);
+        return true;
+    }
     bool reads_output() const override { return is_relu_; }
     bool leave_mask() override { return is_masked_ = is_relu_; }
 
@@ -183,6 +190,12 @@ private:
     }
     std::size_t turned_size() const {
         return turned_stride() * static_cast<std::size_t>((w_.channels + PANEL - 1) / PANEL);
+    }
+
+    // To whoever watches, a finished row of outputs.
+    void show_row(const Step& step, int block, int oy) const {
+        if (moments_ && step.training)
+            moments_->see(step, block, oy, oy * w_.out_width, w_.out_width);
     }
 
     std::size_t share_size() const { return static_cast<std::size_t>(rows_ + 1) * PANEL; }
@@ -545,6 +558,7 @@ private:
                     }
                 }
             });
+            show_row(step, block, oy);
         });
     }
 
@@ -678,6 +692,7 @@ private:
     bool is_masked_ = false;  // errors come with ReLU's part taken
     const bool halves_;       // training rounds the factors of its products to bfloat16
     const Factors tiles_;     // the same by tiles, or not
+    Moments* moments_ = nullptr;
     std::unique_ptr<Winograd> winograd_;  // how training goes instead, where it can
     const int rows_, panels_, positions_, parts_;
     mutable Parameter kernel_, bias_;

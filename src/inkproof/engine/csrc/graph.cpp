@@ -23,7 +23,7 @@ Graph::Graph(const std::vector<OpSpec>& specs, int features, int threads, Factor
     add_tensor(features);
     std::vector<Tensor*> forks;
     std::vector<std::size_t> fork_ops;
-    for (const OpSpec& spec : specs) add(spec, forks, fork_ops);
+    for (std::size_t at = 0; at < specs.size();) at += add(specs, at, forks, fork_ops);
     bool learns = false;
     std::vector<Parameter*> kernels;
     for (const auto& op : ops_) {
@@ -46,8 +46,20 @@ Tensor& Graph::add_tensor(int features) {
     return *tensors_.back();
 }
 
-void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
-                std::vector<std::size_t>& fork_ops) {
+namespace {
+
+// As a specification names it, from its first integer on that is of the window.
+Window window_of(const std::vector<int>& n, std::size_t kernel, std::size_t same) {
+    return Window::of(n.at(0), n.at(1), n.at(2), n.at(kernel), n.at(kernel + 1), n.at(kernel + 2),
+                      n.at(kernel + 3), n.at(same) != 0);
+}
+
+}  // namespace
+
+// Adds the operation that begins at a specification; says how many of those it is made of.
+std::size_t Graph::add(const std::vector<OpSpec>& specs, std::size_t at,
+                       std::vector<Tensor*>& forks, std::vector<std::size_t>& fork_ops) {
+    const OpSpec& spec = specs[at];
     Tensor& in = ops_.empty() ? *tensors_.front() : ops_.back()->out();
     const std::vector<int>& n = spec.integers;
     const auto function = [](int number) { return static_cast<Function>(number); };
@@ -60,22 +72,29 @@ void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
         Tensor& to = is_read || wanted == Function::gelu ? add_tensor(from.features) : from;
         ops_.push_back(make_activation(from, to, wanted));
     };
+    std::size_t next = at + 1;
+    const auto is_next = [&](const char* kind) {
+        return next < specs.size() && specs[next].kind == kind;
+    };
+    // An activation that stands by itself goes with the layer before it, if that has none.
+    const auto activation = [&](Function own) {
+        if (own != Function::linear || !is_next("activation")) return own;
+        return function(specs[next++].integers.at(0));
+    };
     if (spec.kind == "dense") {
         Tensor& out = add_tensor(n.at(0));
-        const Function f = function(n.at(2));
+        const Function f = activation(function(n.at(2)));
         ops_.push_back(make_dense(in, out, n.at(1) != 0, f == Function::relu, factors_));
         if (f != Function::relu && f != Function::linear) activate(out, f);
     } else if (spec.kind == "convolution") {
-        const Window w = Window::of(n.at(0), n.at(1), n.at(2), n.at(4), n.at(5), n.at(6), n.at(7),
-                                    n.at(8) != 0);
+        const Window w = window_of(n, 4, 8);
         Tensor& out = add_tensor(w.out_height * w.out_width * n.at(3));
-        const Function f = function(n.at(10));
+        const Function f = activation(function(n.at(10)));
         ops_.push_back(make_convolution(in, out, w, n.at(3), n.at(9) != 0, f == Function::relu,
                                        factors_));
         if (f != Function::relu && f != Function::linear) activate(out, f);
     } else if (spec.kind == "max_pool" || spec.kind == "average_pool") {
-        const Window w = Window::of(n.at(0), n.at(1), n.at(2), n.at(3), n.at(4), n.at(5), n.at(6),
-                                    n.at(7) != 0);
+        const Window w = window_of(n, 3, 7);
         Tensor& out = add_tensor(w.out_height * w.out_width * w.channels);
         const bool is_max = spec.kind == "max_pool";
         const bool masks = is_max && !ops_.empty() && !is_forked(in) && ops_.back()->leave_mask();
@@ -84,9 +103,18 @@ void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
         ops_.push_back(make_global_average(in, add_tensor(n.at(1)), n.at(0), n.at(1)));
     } else if (spec.kind == "batch_normalization") {
         needs_whole_batch_ = true;
-        ops_.push_back(make_batch_normalization(in, add_tensor(in.features), n.at(0), n.at(1),
-                                                n.at(2) != 0, n.at(3) != 0, spec.floats.at(0),
-                                                spec.floats.at(1)));
+        const Function f = activation(Function::linear);
+        const bool is_whole = f == Function::linear || f == Function::relu;
+        Window w = Window::of(n.at(0), 1, n.at(1), 1, 1, 1, 1, false);
+        if (is_whole && is_next("max_pool")) {
+            const Window pool = window_of(specs[next].integers, 3, 7);
+            if (can_normalize_with(pool)) w = pool, ++next;
+        }
+        Tensor& out = add_tensor(w.out_height * w.out_width * w.channels);
+        ops_.push_back(make_batch_normalization(
+            in, out, w, {n.at(2) != 0, n.at(3) != 0, spec.floats.at(0), spec.floats.at(1)},
+            f == Function::relu, ops_.empty() ? nullptr : ops_.back().get()));
+        if (!is_whole) activate(out, f);
     } else if (spec.kind == "dropout") {
         ops_.push_back(make_dropout(in, add_tensor(in.features), spec.floats.at(0),
                                     static_cast<std::uint32_t>(n.at(0))));
@@ -108,6 +136,7 @@ void Graph::add(const OpSpec& spec, std::vector<Tensor*>& forks,
     } else {
         throw std::invalid_argument("no operation is called " + spec.kind);
     }
+    return next - at;
 }
 
 // How many rows of a batch go through together: where every layer looks at one row at a time, no

@@ -80,7 +80,8 @@ private:
     };
 
     Tensor& add_tensor(int features);
-    void add(const OpSpec& spec, std::vector<Tensor*>& forks, std::vector<std::size_t>& fork_ops);
+    std::size_t add(const std::vector<OpSpec>& specs, std::size_t at, std::vector<Tensor*>& forks,
+                    std::vector<std::size_t>& fork_ops);
     std::int64_t chunk_of(std::int64_t batch_size, bool mixes) const;
     void reserve(int lanes, bool training);
     Totals pass(bool descends, const Data& data, const std::int64_t* labels,

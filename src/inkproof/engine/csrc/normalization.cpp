@@ -1,122 +1,118 @@
-// Batch normalisation (Ioffe and Szegedy 2015), over the batch and all positions of an image.
+// Batch normalisation (Ioffe and Szegedy 2015), over the batch and all positions of an image; and with
+// it ReLU and maximum pooling, where these follow, so that what it gives need not go through memory
+// before the pooling has made little of it.
 #include <algorithm>
-#include <array>
 #include <cmath>
 
-#include "ops.hpp"
+#include "moments.hpp"
 
 namespace inkproof {
 
 namespace {
 
-constexpr int CHANNELS_A_TASK = 8;
-constexpr int ROWS_A_SUM = 16;  // of a channel's lanes, that are summed as float32; then as float64
+constexpr int CHANNELS_A_TASK = 64;
+constexpr int WINDOWS_A_TASK = 16;  // or a row of them; as many are summed as float32
+constexpr int MOST_PIXELS = 4;      // of a window
 
 class BatchNormalizationOp : public Op {
 public:
-    BatchNormalizationOp(Tensor& in, Tensor& out, int positions, int channels, bool center,
-                         bool scale, float momentum, float epsilon)
-        : Op(in, out), positions_(positions), channels_(channels), center_(center), scale_(scale),
-          momentum_(momentum), epsilon_(epsilon), gamma_(1, channels, scale, 1.0f),
-          beta_(1, channels, center), mean_(1, channels, false), variance_(1, channels, false, 1.0f),
-          batch_mean_(gamma_.values.size()), batch_factor_(gamma_.values.size()) {}
+    BatchNormalizationOp(Tensor& in, Tensor& out, const Window& window, const Normalization& how,
+                         bool is_relu, Op* before)
+        : Op(in, out), w_(window), how_(how), is_relu_(is_relu),
+          positions_(window.height * window.width), channels_(window.channels),
+          pixels_(window.kernel_height * window.kernel_width),
+          rows_a_task_(std::max(1, WINDOWS_A_TASK / window.out_width)),
+          bands_((window.out_height + rows_a_task_ - 1) / rows_a_task_),
+          groups_((window.channels + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK),
+          gamma_(1, channels_, how.scale, 1.0f), beta_(1, channels_, how.center),
+          mean_(1, channels_, false), variance_(1, channels_, false, 1.0f),
+          moments_(in, channels_) {
+        for (Buffer<float>* of_channels :
+             {&batch_mean_, &inverse_, &factor_, &error_mean_, &product_factor_})
+            *of_channels = Buffer<float>(gamma_.values.size());
+        for (int i = 0; i < pixels_; ++i) {
+            const int y = i / window.kernel_width, x = i % window.kernel_width;
+            offsets_[i] = static_cast<std::ptrdiff_t>((y * window.width + x) * channels_) * BLOCK;
+        }
+        is_seen_ = before && before->watch(moments_);
+        if (!is_seen_) moments_.divide((positions_ + WINDOWS_A_TASK - 1) / WINDOWS_A_TASK);
+    }
+
+    void reserve(int blocks, int, bool training) override {
+        if (!training) return;
+        moments_.reserve(blocks);
+        const auto wanted = static_cast<std::size_t>(blocks * bands_ * channels_);
+        if (sums_.size() < wanted) sums_ = Buffer<Sums>(wanted);
+    }
 
     void forward(const Step& step, const Worker& worker) override {
-        each_group(worker, [&](const Group& group) {
-            if (step.training) observe(step, group);
-            V mean[CHANNELS_A_TASK], factor[CHANNELS_A_TASK], beta[CHANNELS_A_TASK];
-            for (int i = 0; i < group.count; ++i) {
-                const int c = group.first + i;
-                if (!step.training) set_factor(c, mean_.values[c], variance_.values[c]);
-                mean[i] = splat(batch_mean_[c]), beta[i] = splat(beta_.values[c]);
-                factor[i] = splat(batch_factor_[c] * gamma_.values[c]);
-            }
-            each_row_of(step, group, [&](int block, int k, int i) {
-                const float* x = in_.value(block, k);
-                float* y = out_.value(block, k);
-                for (int v = 0; v < step.vectors(block) * VL; v += VL)
-                    store(y + v, (load(x + v) - mean[i]) * factor[i] + beta[i]);
+        if (step.training && !is_seen_) observe(step, worker);
+        prepare(step, worker);
+        each_task(step, worker, [&](int block, Range rows, Range channels) {
+            with_window([&](auto pixels, auto is_relu) {
+                each_window(rows, [&](int oy, int ox) {
+                    for (int c = channels.begin; c < channels.end; ++c) {
+                        const Channel of = channel(c);
+                        const float* x = in_.value(block, first_feature(oy, ox) + c);
+                        float* y = out_.value(block, out_feature(oy, ox) + c);
+                        for (int v = 0; v < step.vectors(block) * VL; v += VL)
+                            store(y + v, normal<decltype(is_relu)::value>(
+                                             of, best<decltype(pixels)::value>(x + v, of)));
+                    }
+                });
             });
         });
     }
 
     void forward_few(const Step& step, const Worker& worker) override {
-        if (worker.member() == 0)
-            for (int c = 0; c < channels_; ++c) {
-                set_factor(c, mean_.values[c], variance_.values[c]);
-                batch_factor_[c] *= gamma_.values[c];
-            }
-        worker.barrier();
-        each_part(step, worker, positions_, [&](int row, int first, int count) {
-            for (int p = first; p < first + count; ++p)
+        prepare(step, worker);
+        worker.each(step.lanes * bands_, [&](int task) {
+            const int row = task / bands_;
+            each_window(rows_of(task % bands_), [&](int oy, int ox) {
                 for (int c = 0; c < channels_; c += VL) {
-                    const V x = load_any(in_.row(row) + p * channels_ + c);
-                    store_some(out_.row(row) + p * channels_ + c,
-                               (x - load(batch_mean_.get() + c)) * load(batch_factor_.get() + c) +
-                                   load(beta_.values.get() + c),
+                    const auto of_channels = [&](const Buffer<float>& of) {
+                        return load(of.get() + c);
+                    };
+                    const V sign = of_channels(factor_) < V{} ? splat(-1.0f) : splat(1.0f);
+                    const float* x = in_.row(row) + first_feature(oy, ox) + c;
+                    V most = load_any(x) * sign;
+                    for (int i = 1; i < pixels_; ++i) {
+                        const V other = load_any(x + offsets_[i] / BLOCK) * sign;
+                        most = other > most ? other : most;
+                    }
+                    const V y = (most * sign - of_channels(batch_mean_)) * of_channels(factor_) +
+                                of_channels(beta_.values);
+                    store_some(out_.row(row) + out_feature(oy, ox) + c, is_relu_ ? relu(y) : y,
                                channels_ - c);
                 }
+            });
         });
     }
 
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
-        each_group(worker, [&](const Group& group) {
-            V mean[CHANNELS_A_TASK], factor[CHANNELS_A_TASK];
-            for (int i = 0; i < group.count; ++i) {
-                mean[i] = splat(batch_mean_[group.first + i]);
-                factor[i] = splat(batch_factor_[group.first + i]);
-            }
-            // Of e, and of e times the normalised input.
-            double errors[CHANNELS_A_TASK] = {}, products[CHANNELS_A_TASK] = {};
-            add_rows_of<2>(step, group, {errors, products}, [&](int block, int k, int i, V* sums) {
-                for (int v = 0; v < step.vectors(block); ++v) {
-                    const V e = load(out_.error(block, k) + v * VL);
-                    const V x = (load(in_.value(block, k) + v * VL) - mean[i]) * factor[i];
-                    sums[0] += e;
-                    sums[1] += e * x;
-                }
-            });
-            V e_mean[CHANNELS_A_TASK], product_mean[CHANNELS_A_TASK], outer[CHANNELS_A_TASK];
-            const double count = static_cast<double>(step.lanes) * positions_;
-            for (int i = 0; i < group.count; ++i) {
-                const int c = group.first + i;
-                const auto collect = [&](Parameter& parameter, double value) {
-                    float& to = parameter.gradients[c];
-                    to = step.adds_gradients ? to + static_cast<float>(value)
-                                             : static_cast<float>(value);
-                };
-                if (scale_) collect(gamma_, products[i]);
-                if (center_) collect(beta_, errors[i]);
-                e_mean[i] = splat(static_cast<float>(errors[i] / count));
-                product_mean[i] = splat(static_cast<float>(products[i] / count));
-                outer[i] = factor[i] * gamma_.values[c];
-            }
-            if (!input_errors) return;
-            each_row_of(step, group, [&](int block, int k, int i) {
-                for (int v = 0; v < step.vectors(block); ++v) {
-                    const V e = load(out_.error(block, k) + v * VL);
-                    const V x = (load(in_.value(block, k) + v * VL) - mean[i]) * factor[i];
-                    V d = outer[i] * (e - e_mean[i] - x * product_mean[i]);
-                    if ((v + 1) * VL > step.block_lanes(block)) d *= lane_mask(step, block, v);
-                    store(in_.error(block, k) + v * VL, d);
-                }
-            });
+        each_task(step, worker, [&](int block, Range rows, Range channels) {
+            add_errors(step, block, rows, channels);
         });
+        worker.each(groups_, [&](int group) { finish_sums(step, channels_of(group)); });
+        if (input_errors)
+            each_task(step, worker, [&](int block, Range rows, Range channels) {
+                send_back(step, block, rows, channels);
+            });
         // Padding has a gradient of 0, so that pieces of the arrays may be moved whole.
         if (!step.optimizer) return;
         const auto move = [&](Parameter& parameter) {
             step.optimizer->descend(parameter, 0, parameter.gradients.get(),
                                     static_cast<int>(parameter.gradients.size() / VL * VL));
         };
-        if (worker.member() == 0 && scale_) move(gamma_);
-        if (worker.member() == 0 && center_) move(beta_);
+        if (worker.member() == 0 && how_.scale) move(gamma_);
+        if (worker.member() == 0 && how_.center) move(beta_);
         worker.barrier();
     }
 
     std::vector<Parameter*> parameters() override {
         std::vector<Parameter*> all;
-        if (scale_) all.push_back(&gamma_);
-        if (center_) all.push_back(&beta_);
+        if (how_.scale) all.push_back(&gamma_);
+        if (how_.center) all.push_back(&beta_);
         all.push_back(&mean_);
         all.push_back(&variance_);
         return all;
@@ -125,95 +121,246 @@ public:
     const char* name() const override { return "batch normalization"; }
 
 private:
-    struct Group {  // channels that lie next to one another, and so do their rows at a position
-        int first, count;
+    struct Channel {  // what its numbers are taken through
+        V mean, factor, beta, sign;
+    };
+    struct Sums {  // over some windows of a block
+        double errors, products;  // of the errors, and of them times the normalised inputs
     };
 
+    Channel channel(int c) const {
+        return {splat(batch_mean_[c]), splat(factor_[c]), splat(beta_.values[c]),
+                splat(factor_[c] < 0 ? -1.0f : 1.0f)};
+    }
+
+    // The input that a window of N pixels takes its output from: the greatest, or where the factor is
+    // negative the least.
+    template <int N>
+    V best(const float* x, const Channel& of) const {
+        if constexpr (N == 1) return load(x);
+        V most = load(x) * of.sign;
+        for (int i = 1; i < N; ++i) {
+            const V other = load(x + offsets_[i]) * of.sign;
+            most = other > most ? other : most;
+        }
+        return most * of.sign;
+    }
+
+    template <bool IsRelu>
+    static V normal(const Channel& of, V x) {
+        const V y = (x - of.mean) * of.factor + of.beta;
+        return IsRelu ? relu(y) : y;
+    }
+
+    // A window's error, without ReLU's part.
+    template <bool IsRelu>
+    static V error(const Channel& of, const float* e, V x) {
+        return IsRelu ? (normal<false>(of, x) > V{} ? load(e) : V{}) : load(e);
+    }
+
+    // Calls f(Int<pixels of a window>, whether there is ReLU).
     template <typename F>
-    void each_group(const Worker& worker, F&& f) const {
-        worker.each((channels_ + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK, [&](int task) {
-            const int first = task * CHANNELS_A_TASK;
-            f(Group{first, std::min(CHANNELS_A_TASK, channels_ - first)});
+    void with_window(F&& f) const {
+        with_constant<MOST_PIXELS>(pixels_, [&](auto pixels) {
+            if (is_relu_)
+                f(pixels, std::true_type{});
+            else
+                f(pixels, std::false_type{});
         });
     }
-    // Calls f(block, feature, which of the group's channels), in the order of memory.
+
+    int first_feature(int oy, int ox) const {
+        return (oy * w_.kernel_height * w_.width + ox * w_.kernel_width) * channels_;
+    }
+    int out_feature(int oy, int ox) const { return (oy * w_.out_width + ox) * channels_; }
+
+    Range rows_of(int band) const {
+        return {band * rows_a_task_, std::min((band + 1) * rows_a_task_, w_.out_height)};
+    }
+    Range channels_of(int group) const {
+        return {group * CHANNELS_A_TASK, std::min((group + 1) * CHANNELS_A_TASK, channels_)};
+    }
+
+    // Calls f(block, rows of windows, channels) for each task.
     template <typename F>
-    void each_row_of(const Step& step, const Group& group, F&& f) const {
-        for (int block = 0; block < step.blocks; ++block)
-            for (int p = 0; p < positions_; ++p)
-                for (int i = 0; i < group.count; ++i)
-                    f(block, p * channels_ + group.first + i, i);
+    void each_task(const Step& step, const Worker& worker, F&& f) const {
+        worker.each(step.blocks * bands_ * groups_, [&](int task) {
+            f(task / (bands_ * groups_), rows_of(task / groups_ % bands_),
+              channels_of(task % groups_));
+        });
+    }
+    template <typename F>
+    void each_window(Range rows, F&& f) const {
+        for (int oy = rows.begin; oy < rows.end; ++oy)
+            for (int ox = 0; ox < w_.out_width; ++ox) f(oy, ox);
     }
 
-    // totals[n][i] += N sums over all rows of channel i, of what f(block, feature, i, sums) adds to
-    // N vectors.
-    template <int N, typename F>
-    void add_rows_of(const Step& step, const Group& group, const std::array<double*, N>& totals,
-                     F&& f) const {
-        for (int block = 0; block < step.blocks; ++block)
-            for (int p = 0; p < positions_; p += ROWS_A_SUM) {
-                V sums[CHANNELS_A_TASK][N] = {};
-                const int end = std::min(p + ROWS_A_SUM, positions_);
-                for (int row = p; row < end; ++row)
-                    for (int i = 0; i < group.count; ++i)
-                        f(block, row * channels_ + group.first + i, i, sums[i]);
-                for (int i = 0; i < group.count; ++i)
-                    for (int n = 0; n < N; ++n)
-                        totals[static_cast<std::size_t>(n)][i] +=
-                            static_cast<double>(sum_of(sums[i][n]));
+    void observe(const Step& step, const Worker& worker) {
+        const int pieces = (positions_ + WINDOWS_A_TASK - 1) / WINDOWS_A_TASK;
+        worker.each(step.blocks * pieces, [&](int task) {
+            const int first = task % pieces * WINDOWS_A_TASK;
+            moments_.see(step, task / pieces, task % pieces, first,
+                         std::min(WINDOWS_A_TASK, positions_ - first));
+        });
+    }
+
+    // Each channel's numbers for the way forward: of the batch, or of those before.
+    void prepare(const Step& step, const Worker& worker) {
+        worker.each(groups_, [&](int group) {
+            const Range channels = channels_of(group);
+            for (int c = channels.begin; c < channels.end; ++c) {
+                const Moments::Of seen =
+                    step.training ? moments_.of(step, c)
+                                  : Moments::Of{mean_.values[c], variance_.values[c]};
+                batch_mean_[c] = static_cast<float>(seen.mean);
+                inverse_[c] =
+                    static_cast<float>(1 / std::sqrt(seen.variance + double{how_.epsilon}));
+                factor_[c] = inverse_[c] * gamma_.values[c];
+                if (!step.training || !step.moves_statistics) continue;
+                const auto follow = [&](float& moving, double now) {
+                    moving = moving * how_.momentum + static_cast<float>(now) * (1 - how_.momentum);
+                };
+                follow(mean_.values[c], seen.mean);
+                follow(variance_.values[c], seen.variance);
             }
+        });
     }
 
-    void set_factor(int c, double mean, double variance) {
-        batch_mean_[c] = static_cast<float>(mean);
-        batch_factor_[c] = static_cast<float>(1 / std::sqrt(variance + double{epsilon_}));
-    }
-
-    // Mean and variance of the batch, the variance in a second pass, which loses no digits.
-    void observe(const Step& step, const Group& group) {
-        const double count = static_cast<double>(step.lanes) * positions_;
-        double mean[CHANNELS_A_TASK] = {}, variance[CHANNELS_A_TASK] = {};
-        const auto total = [&](const double* center, bool squared, double* sums) {
-            V middle[CHANNELS_A_TASK];
-            for (int i = 0; i < group.count; ++i) middle[i] = splat(static_cast<float>(center[i]));
-            add_rows_of<1>(step, group, {sums}, [&](int block, int k, int i, V* sum) {
-                for (int v = 0; v < step.vectors(block); ++v) {
-                    V x = load(in_.value(block, k) + v * VL) - middle[i];
-                    if (squared) x *= x;
-                    if ((v + 1) * VL > step.block_lanes(block)) x *= lane_mask(step, block, v);
-                    *sum += x;
-                }
-            });
-            for (int i = 0; i < group.count; ++i) sums[i] /= count;
+    void add_errors(const Step& step, int block, Range rows, Range channels) const {
+        Sums* totals = sums_.get() + sums_at(block, rows) + channels.begin;
+        std::fill(totals, totals + (channels.end - channels.begin), Sums{});
+        V errors[CHANNELS_A_TASK] = {}, products[CHANNELS_A_TASK] = {};
+        int windows = 0;
+        const auto flush = [&] {
+            for (int i = 0; i < channels.end - channels.begin; ++i) {
+                totals[i].errors += static_cast<double>(sum_of(errors[i]));
+                totals[i].products += static_cast<double>(sum_of(products[i]));
+                errors[i] = products[i] = V{};
+            }
+            windows = 0;
         };
-        total(variance, false, mean);  // about 0
-        total(mean, true, variance);
-        for (int i = 0; i < group.count; ++i) {
-            const int c = group.first + i;
-            set_factor(c, mean[i], variance[i]);
-            if (!step.moves_statistics) continue;
-            const auto follow = [&](float& moving, double seen) {
-                moving = moving * momentum_ + static_cast<float>(seen) * (1 - momentum_);
+        with_window([&](auto pixels, auto is_relu) {
+            each_window(rows, [&](int oy, int ox) {
+                for (int c = channels.begin; c < channels.end; ++c) {
+                    const Channel of = channel(c);
+                    const float* x = in_.value(block, first_feature(oy, ox) + c);
+                    const float* e = out_.error(block, out_feature(oy, ox) + c);
+                    V sum{}, product{};
+                    for (int v = 0; v < step.vectors(block) * VL; v += VL) {
+                        const V most = best<decltype(pixels)::value>(x + v, of);
+                        const V error = this->error<decltype(is_relu)::value>(of, e + v, most);
+                        sum += error;
+                        product += error * (most - of.mean);
+                    }
+                    errors[c - channels.begin] += sum;
+                    products[c - channels.begin] += product * inverse_[c];
+                }
+                if (++windows == WINDOWS_A_TASK) flush();
+            });
+        });
+        flush();
+    }
+
+    // The gradients, and what send_back takes from every error.
+    void finish_sums(const Step& step, Range channels) {
+        const double count = static_cast<double>(step.lanes) * positions_;
+        for (int c = channels.begin; c < channels.end; ++c) {
+            Sums total{};
+            for (int i = 0; i < step.blocks * bands_; ++i) {
+                const Sums& some = sums_[static_cast<std::size_t>(i * channels_ + c)];
+                total.errors += some.errors;
+                total.products += some.products;
+            }
+            const auto collect = [&](Parameter& parameter, double value) {
+                float& to = parameter.gradients[c];
+                to = (step.adds_gradients ? to : 0.0f) + static_cast<float>(value);
             };
-            follow(mean_.values[c], mean[i]);
-            follow(variance_.values[c], variance[i]);
+            if (how_.scale) collect(gamma_, total.products);
+            if (how_.center) collect(beta_, total.errors);
+            error_mean_[c] = static_cast<float>(total.errors / count);
+            product_factor_[c] = static_cast<float>(total.products / count) * inverse_[c];
         }
     }
 
-    const int positions_, channels_;
-    const bool center_, scale_;
-    const float momentum_, epsilon_;
+    // d = factor (e - mean of e - normalised x times the mean of e times that), where e is 0 for pixels
+    // that no window took its output from.
+    void send_back(const Step& step, int block, Range rows, Range channels) const {
+        with_window([&](auto pixels, auto is_relu) {
+            constexpr int N = decltype(pixels)::value;
+            each_window(rows, [&](int oy, int ox) {
+                for (int c = channels.begin; c < channels.end; ++c) {
+                    const Channel of = channel(c);
+                    const float* x = in_.value(block, first_feature(oy, ox) + c);
+                    const float* e = out_.error(block, out_feature(oy, ox) + c);
+                    float* d = in_.error(block, first_feature(oy, ox) + c);
+                    const V mean = splat(error_mean_[c]), product = splat(product_factor_[c]);
+                    for (int v = 0; v < step.vectors(block); ++v) {
+                        const V most = best<N>(x + v * VL, of);
+                        const V whole = error<decltype(is_relu)::value>(of, e + v * VL, most);
+                        VI open = ~VI{};
+                        for (int i = 0; i < N; ++i) {
+                            const V own = load(x + v * VL + offsets_[i]);
+                            const VI hit = (own == most) & open;
+                            open &= ~hit;
+                            const V back = ((hit ? whole : V{}) - mean - (own - of.mean) * product) *
+                                           of.factor;
+                            store(d + v * VL + offsets_[i], filled(step, block, v, back));
+                        }
+                    }
+                }
+            });
+        });
+        // Pixels at the edge that belong to no window.
+        const int seen_width = w_.out_width * w_.kernel_width;
+        const int seen_height = w_.out_height * w_.kernel_height;
+        const int end = rows.end == w_.out_height ? w_.height : rows.end * w_.kernel_height;
+        for (int y = rows.begin * w_.kernel_height; y < end; ++y)
+            for (int x = y < seen_height ? seen_width : 0; x < w_.width; ++x)
+                for (int c = channels.begin; c < channels.end; ++c) {
+                    const int feature = (y * w_.width + x) * channels_ + c;
+                    for (int v = 0; v < step.vectors(block); ++v) {
+                        const V own = load(in_.value(block, feature) + v * VL) - batch_mean_[c];
+                        const V back = -(error_mean_[c] + own * product_factor_[c]) * factor_[c];
+                        store(in_.error(block, feature) + v * VL, filled(step, block, v, back));
+                    }
+                }
+    }
+
+    // 0 for lanes that stand for no row.
+    static V filled(const Step& step, int block, int v, V errors) {
+        return (v + 1) * VL > step.block_lanes(block) ? errors * lane_mask(step, block, v) : errors;
+    }
+
+    std::size_t sums_at(int block, Range rows) const {
+        return static_cast<std::size_t>((block * bands_ + rows.begin / rows_a_task_) * channels_);
+    }
+
+    const Window w_;
+    const Normalization how_;
+    const bool is_relu_;
+    const int positions_, channels_, pixels_;
+    const int rows_a_task_, bands_, groups_;  // of rows of windows; of channels
+    std::ptrdiff_t offsets_[MOST_PIXELS];  // from a window's first pixel
     Parameter gamma_, beta_, mean_, variance_;
-    Buffer<float> batch_mean_, batch_factor_;  // of the batch under way; 1 / standard deviation
+    Moments moments_;
+    bool is_seen_;  // by the operation before
+    // Of each channel, in the batch under way: its mean, 1 / its standard deviation and that times
+    // gamma; the mean of its errors, and the mean of those times the normalised inputs, times inverse_.
+    Buffer<float> batch_mean_, inverse_, factor_, error_mean_, product_factor_;
+    mutable Buffer<Sums> sums_;  // [block][band][channel]
 };
 
 }  // namespace
 
-std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, int positions, int channels,
-                                             bool center, bool scale, float momentum,
-                                             float epsilon) {
-    return std::make_unique<BatchNormalizationOp>(in, out, positions, channels, center, scale,
-                                                  momentum, epsilon);
+bool can_normalize_with(const Window& w) {
+    return w.stride_y == w.kernel_height && w.stride_x == w.kernel_width && w.pad_top == 0 &&
+           w.pad_left == 0 && w.out_height * w.stride_y <= w.height &&
+           w.out_width * w.stride_x <= w.width && w.kernel_height * w.kernel_width <= MOST_PIXELS;
+}
+
+std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, const Window& window,
+                                             const Normalization& how, bool is_relu, Op* before) {
+    return std::make_unique<BatchNormalizationOp>(in, out, window, how, is_relu, before);
 }
 
 }  // namespace inkproof

@@ -98,6 +98,8 @@ private:
     const int member_;
 };
 
+class Moments;
+
 class Op {
 public:
     Op(Tensor& in, Tensor& out) : in_(in), out_(out) {}
@@ -120,6 +122,8 @@ public:
     virtual bool reads_output() const { return false; }
     // Leaves ReLU's part of its output's errors to the operation that sends them, where there is one.
     virtual bool leave_mask() { return false; }
+    // Shows the moments all of its output as it writes it in training, if it can.
+    virtual bool watch(Moments& moments) { return static_cast<void>(moments), false; }
     // For reports of where the time goes: a name, and the multiply-adds of one row's way forward.
     virtual const char* name() const = 0;
     virtual std::int64_t products() const { return 0; }
@@ -164,9 +168,15 @@ std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& wind
 std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max,
                                  bool masks);
 std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels);
-std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, int positions, int channels,
-                                             bool center, bool scale, float momentum,
-                                             float epsilon);
+struct Normalization {  // of a batch
+    bool center, scale;
+    float momentum, epsilon;
+};
+// window: of the maximum pooling that is done together with it, if it can be; of one pixel: none.
+// before: what writes the input.
+bool can_normalize_with(const Window& window);
+std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, const Window& window,
+                                             const Normalization& how, bool is_relu, Op* before);
 // number: tells the dropouts of one network apart.
 std::unique_ptr<Op> make_dropout(Tensor& in, Tensor& out, float rate, std::uint32_t number);
 std::unique_ptr<Op> make_activation(Tensor& in, Tensor& out, Function function);

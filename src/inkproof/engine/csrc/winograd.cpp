@@ -1,5 +1,6 @@
 #include "winograd.hpp"
 
+#include "moments.hpp"
 #include "positions.hpp"
 
 namespace inkproof {
@@ -127,6 +128,12 @@ void Winograd::reserve(int members) {
     shares_ = Buffer<float>(PARTS * share_size());
 }
 
+bool Winograd::watch(Moments& moments) {
+    moments_ = &moments;
+    moments.divide(rows_);
+    return true;
+}
+
 void Winograd::transform_kernel(const Worker& worker) {
     const auto plane = static_cast<std::size_t>(channels_) * static_cast<std::size_t>(filters_);
     worker.each(filters_ / PANEL, [&](int panel) {
@@ -225,6 +232,9 @@ void Winograd::forward(const Step& step, const Worker& worker) {
                 }
             }
         }
+        if (moments_)
+            moments_->see(step, block, row, row * 2 * w_.out_width,
+                          std::min(2, w_.out_height - row * 2) * w_.out_width);
     });
 }
 

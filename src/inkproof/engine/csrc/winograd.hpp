@@ -26,6 +26,7 @@ public:
              Parameter& kernel, Parameter& bias, bool has_bias, bool is_relu);
 
     void reserve(int members);
+    bool watch(Moments& moments);
     void forward(const Step& step, const Worker& worker);
     // The input's errors, after forward of the same step. ReLU's part has been taken of the output's.
     void send_back(const Step& step, const Worker& worker);
@@ -61,6 +62,7 @@ private:
     Buffer<float> forward_kernel_;  // U, [point][panel of filters][channel][16]
     Buffer<float> back_kernel_;     // the same, [point][panel of channels][filter][16]
     Buffer<float> shares_;          // of U's gradient, [part][panel][point][channel][16]; and the bias'
+    Moments* moments_ = nullptr;
     std::vector<Scratch> scratch_;
 };
 
