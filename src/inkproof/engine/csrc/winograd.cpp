@@ -128,6 +128,13 @@ void Winograd::reserve(int members) {
     shares_ = Buffer<float>(PARTS * share_size());
 }
 
+// Whether a point of a tile counts: of outputs beyond the last row or column the errors are 0, and so
+// is what is made of them alone.
+bool Winograd::counts(int tile, int point) const {
+    return (point / 4 < 3 || tile / columns_ * 2 + 1 < w_.out_height) &&
+           (point % 4 < 3 || tile % columns_ * 2 + 1 < w_.out_width);
+}
+
 bool Winograd::watch(Moments& moments) {
     moments_ = &moments;
     moments.divide(rows_);
@@ -161,33 +168,53 @@ void Winograd::transform_kernel(const Worker& worker) {
 }
 
 // Where the numbers of a tile's pixels lie, from a channel on; nowhere for those outside the image.
-void Winograd::find_pixels(float* numbers, int tile, int channel, float* (&at)[4][4]) const {
+bool Winograd::find_pixels(float* numbers, int tile, int channel, float* (&at)[4][4]) const {
     const int top = tile / columns_ * 2 - w_.pad_top, left = tile % columns_ * 2 - w_.pad_left;
+    bool all = true;
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j) {
             const int iy = top + i, ix = left + j;
             const bool inside = iy >= 0 && iy < w_.height && ix >= 0 && ix < w_.width;
             const int feature = (iy * w_.width + ix) * channels_ + channel;
             at[i][j] = inside ? numbers + static_cast<std::ptrdiff_t>(feature) * BLOCK : nullptr;
+            all = all && inside;
         }
+    return all;
 }
 
 // V of one tile, [point][channel][lane].
 void Winograd::transform_pixels(int block, int tile, int vectors, float* to) const {
     float* from[4][4];
-    find_pixels(in_.value(block, 0), tile, 0, from);
-    for (int at = 0; at < channels_ * BLOCK; at += BLOCK)
-        for (int v = at; v < at + vectors * VL; v += VL) {
-            V d[4][4], points[4][4];
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; ++i)
-                d[i / 4][i % 4] = from[i / 4][i % 4] ? load(from[i / 4][i % 4] + v) : V{};
-            transform<OfPixels>(d, points);
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; ++i)
-                store(to + static_cast<std::size_t>(i) * apart(channels_) + v,
-                      points[i / 4][i % 4]);
-        }
+    const bool whole = find_pixels(in_.value(block, 0), tile, 0, from);
+    const std::size_t stride = apart(channels_);
+    const auto take = [&](auto is_whole) {
+        for (int at = 0; at < channels_ * BLOCK; at += BLOCK)
+            for (int v = at; v < at + vectors * VL; v += VL) {
+                V half[4][4];
+#pragma GCC unroll 4
+                for (int i = 0; i < 4; ++i) {
+                    V d[4];
+#pragma GCC unroll 4
+                    for (int j = 0; j < 4; ++j)
+                        d[j] = is_whole.value || from[i][j] ? load(from[i][j] + v) : V{};
+                    OfPixels::apply(d, half[i]);
+                }
+                float* point = to + v;
+#pragma GCC unroll 4
+                for (int j = 0; j < 4; ++j) {
+                    const V column[4] = {half[0][j], half[1][j], half[2][j], half[3][j]};
+                    V done[4];
+                    OfPixels::apply(column, done);
+#pragma GCC unroll 4
+                    for (int i = 0; i < 4; ++i)
+                        store(point + static_cast<std::size_t>(i * 4 + j) * stride, done[i]);
+                }
+            }
+    };
+    if (whole)
+        take(std::true_type{});
+    else
+        take(std::false_type{});
 }
 
 // A task is a row of tiles of one block.
@@ -201,7 +228,8 @@ void Winograd::forward(const Step& step, const Worker& worker) {
         for (int column = 0; column < columns_; ++column) {
             transform_pixels(block, row * columns_ + column, vectors, scratch.pixels.get());
             for (int panel = 0; panel < filters_ / PANEL; ++panel) {
-                for (int point = 0; point < POINTS; ++point)
+                for (int point = 0; point < POINTS; ++point) {
+                    if (!counts(row * columns_ + column, point)) continue;
                     product(forward_kernel_.get() + static_cast<std::size_t>(point) * plane +
                                 static_cast<std::size_t>(panel * channels_ * PANEL),
                             &run, 1,
@@ -209,6 +237,7 @@ void Winograd::forward(const Step& step, const Worker& worker) {
                                 static_cast<std::size_t>(point) * apart(channels_),
                             scratch.products.get() + static_cast<std::size_t>(point) * PANELS_APART,
                             nullptr, false, PANEL, vectors);
+                }
                 const int most_y = std::min(2, w_.out_height - row * 2);
                 const int most_x = std::min(2, w_.out_width - column * 2);
                 for (int u = 0; u < PANEL; ++u) {
@@ -288,14 +317,18 @@ void Winograd::send_back_row(const Step& step, int block, int row, int panel,
     const Run run{0, 0, filters_};
     for (int column = 0; column < columns_; ++column) {
         transform_errors(block, row * columns_ + column, vectors, scratch.errors.get());
-        for (int point = 0; point < POINTS; ++point)
-            product(back_kernel_.get() + static_cast<std::size_t>(point) * plane +
-                        static_cast<std::size_t>(panel * filters_ * PANEL),
-                    &run, 1,
-                    static_cast<const float*>(scratch.errors.get()) +
-                        static_cast<std::size_t>(point) * apart(filters_),
-                    scratch.products.get() + static_cast<std::size_t>(point) * PANELS_APART, nullptr,
-                    false, PANEL, vectors);
+        for (int point = 0; point < POINTS; ++point) {
+            float* y = scratch.products.get() + static_cast<std::size_t>(point) * PANELS_APART;
+            if (counts(row * columns_ + column, point))
+                product(back_kernel_.get() + static_cast<std::size_t>(point) * plane +
+                            static_cast<std::size_t>(panel * filters_ * PANEL),
+                        &run, 1,
+                        static_cast<const float*>(scratch.errors.get()) +
+                            static_cast<std::size_t>(point) * apart(filters_),
+                        y, nullptr, false, PANEL, vectors);
+            else
+                std::fill(y, y + PLANE, 0.0f);
+        }
         float* to[4][4];
         find_pixels(in_.error(block, 0), row * columns_ + column, panel * PANEL, to);
         for (int u = 0; u < PANEL * BLOCK; u += BLOCK)
@@ -381,19 +414,23 @@ void Winograd::add_tiles(const Step& step, int part, Scratch& scratch) const {
                                  biases + panel * PANEL);
             for (int point = 0; point < POINTS; ++point) {
                 const float* t[TILES_TOGETHER];
-                for (int i = 0; i < count; ++i)
-                    t[i] = scratch.errors.get() +
-                           static_cast<std::size_t>(i * POINTS + point) * PANELS_APART;
+                const float* pixels[TILES_TOGETHER];
+                int some_tiles = 0;
+                for (int i = 0; i < count; ++i) {
+                    if (!counts(first + i, point)) continue;
+                    t[some_tiles] = scratch.errors.get() +
+                                    static_cast<std::size_t>(i * POINTS + point) * PANELS_APART;
+                    pixels[some_tiles++] = scratch.pixels.get() +
+                                           static_cast<std::size_t>(i) * tile_size +
+                                           static_cast<std::size_t>(point) * apart(channels_);
+                }
                 float* g = shares + (panel * POINTS + point) * plane;
                 in_pieces(channels_, GRADIENT_ROWS, [&](int channel, int some) {
                     const float* x[TILES_TOGETHER];
-                    for (int i = 0; i < count; ++i)
-                        x[i] = scratch.pixels.get() + static_cast<std::size_t>(i) * tile_size +
-                               static_cast<std::size_t>(point) * apart(channels_) +
-                               channel * BLOCK;
+                    for (int i = 0; i < some_tiles; ++i) x[i] = pixels[i] + channel * BLOCK;
                     with_constant<GRADIENT_ROWS>(some, [&](auto rows) {
-                        gradient_tile<decltype(rows)::value>(g + channel * PANEL, x, t, count,
-                                                             lanes);
+                        gradient_tile<decltype(rows)::value>(g + channel * PANEL, x, t,
+                                                             some_tiles, lanes);
                     });
                 });
             }

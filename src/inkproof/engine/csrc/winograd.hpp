@@ -41,7 +41,8 @@ private:
     };
 
     void transform_kernel(const Worker& worker);
-    void find_pixels(float* numbers, int tile, int channel, float* (&at)[4][4]) const;
+    bool counts(int tile, int point) const;
+    bool find_pixels(float* numbers, int tile, int channel, float* (&at)[4][4]) const;
     void transform_pixels(int block, int tile, int vectors, float* to) const;
     void transform_errors(int block, int tile, int vectors, float* to) const;
     void transform_errors(int block, int tile, int panel, int vectors, float* to,
