@@ -9,6 +9,7 @@ import pytest
 
 from inkproof import engine
 from inkproof.layers import (
+    Activation,
     AveragePool2D,
     BatchNormalization,
     Conv2D,
@@ -53,6 +54,19 @@ WITHOUT = (
     GlobalAveragePool2D(),
     Dense(CLASSES, activation="softmax"),
 )
+
+# Windows of three by three with whole panels of channels; normalisation with ReLU and pooling.
+OF_PANELS = (
+    Conv2D(16, 3, padding="same", activation="relu"),
+    Conv2D(32, 3, padding="same", use_bias=False),
+    BatchNormalization(),
+    Activation("relu"),
+    MaxPool2D(2),
+    Conv2D(48, 3, activation="relu"),
+    Flatten(),
+    Dense(CLASSES, activation="softmax"),
+)
+NETWORKS = {"normalized": WITH_NORMALIZATION, "plain": WITHOUT, "panels": OF_PANELS}
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,7 @@ def test_same_bits_for_every_optimiser(isa, optimizer, batch_size):
     ],
     ids=["smoothing", "weights", "mixup", "float32"],
 )
-@pytest.mark.parametrize("layers", [WITH_NORMALIZATION, WITHOUT], ids=["normalised", "plain"])
+@pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
 def test_same_bits_whatever_the_loss_and_the_data(isa, layers, extras):
     run = {"isa": isa, "batch_size": 33}
     one = trained(layers, "adam", threads=1, **run, **extras)
@@ -134,7 +148,7 @@ def test_same_bits_whatever_the_loss_and_the_data(isa, layers, extras):
 
 
 @pytest.mark.parametrize("isa", VARIANTS)
-@pytest.mark.parametrize("layers", [WITH_NORMALIZATION, WITHOUT], ids=["normalised", "plain"])
+@pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
 def test_same_bits_where_a_batch_goes_through_in_parts(isa, layers):
     run = {"isa": isa, "batch_size": 600, "rows": 640}
     one = trained(layers, "adam", threads=1, **run)
@@ -150,7 +164,7 @@ def test_same_bits_over_ten_repeats(isa):
 
 
 @pytest.mark.parametrize("isa", VARIANTS)
-@pytest.mark.parametrize("layers", [WITH_NORMALIZATION, WITHOUT], ids=["normalized", "plain"])
+@pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
 def test_same_bits_for_few_images_as_for_many(isa, layers):
     rng = np.random.default_rng(6)
     weights = [
@@ -169,6 +183,39 @@ def test_same_bits_for_few_images_as_for_many(isa, layers):
         for count in (1, 2, 3, 5, 6, 7, 11, 12, 13):
             some = network.predict(np.ascontiguousarray(images[9 : 9 + count]), scale=1 / 255)
             assert some.tobytes() == whole[9 : 9 + count].tobytes(), (threads, count)
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+def test_predictions_follow_the_weights(isa):
+    """What is made of the weights before a network is run is made anew when they have changed."""
+    rng = np.random.default_rng(8)
+    images = rng.integers(0, 256, (40, int(np.prod(SHAPE))), dtype=np.uint8)
+    labels = rng.integers(0, CLASSES, len(images))
+
+    def weights():
+        shapes = [spec.shape for at in walk(OF_PANELS, SHAPE) for spec in at.own_weights]
+        return [np.abs(rng.normal(0, 0.1, shape)).astype(np.float32) for shape in shapes]
+
+    def new_network(values):
+        net = engine.Network(OF_PANELS, SHAPE, isa=isa, threads=2)
+        net.set_weights(values)
+        return net
+
+    def agree(net):
+        fresh = new_network(net.weights())
+        for count in (1, 40):
+            assert net.predict(images[:count]).tobytes() == fresh.predict(images[:count]).tobytes()
+
+    net = new_network(weights())
+    agree(net)
+    net.set_weights(weights())
+    agree(net)
+    net.train(
+        net.prepare(images, scale=1 / 255), labels, np.arange(40), batch_size=8, learning_rate=0.1
+    )
+    agree(net)
+    net.gradients(net.prepare(images), labels, general=True)
+    agree(net)
 
 
 def test_another_loss_gives_other_bits():

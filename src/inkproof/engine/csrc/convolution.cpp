@@ -49,15 +49,19 @@ public:
         if (training) reserve_halves(blocks);
         if (static_cast<int>(scratch_.size()) < members)
             for (int i = 0; i < members; ++i) scratch_.emplace_back(*this);
-        if (winograd_ && training) winograd_->reserve(members);
+        if (winograd_) winograd_->reserve(members, training);
         if (winograd_ || !training || shares_.size() > 0) return;
         shares_ = Buffer<float>(static_cast<std::size_t>(parts_ * panels_) * share_size());
         turned_ = Buffer<float>(turned_size());
     }
 
+    void prepare(const Worker& worker) override {
+        if (winograd_) winograd_->transform_kernel(worker, false);
+    }
+
     void forward(const Step& step, const Worker& worker) override {
         if (by_tiles() && step.training) return forward_by_tiles(step, worker);
-        if (winograd_ && step.training) return winograd_->forward(step, worker);
+        if (winograd_) return winograd_->forward(step, worker);
         const bool halves = halves_ && step.training;
         if (halves) take_halves(step, worker);
         worker.each(step.blocks * w_.out_height, [&](int task) {
@@ -89,6 +93,7 @@ public:
     // A task is one image's row of outputs. Positions that see the whole width of the window see
     // runs of the same lengths, and go together.
     void forward_few(const Step& step, const Worker& worker) override {
+        if (winograd_) return winograd_->forward_few(step, worker);
         worker.each(step.lanes * w_.out_height, [&](int task) {
             const int row = task / w_.out_height, oy = task % w_.out_height;
             Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
@@ -693,7 +698,7 @@ private:
     const bool halves_;       // training rounds the factors of its products to bfloat16
     const Factors tiles_;     // the same by tiles, or not
     Moments* moments_ = nullptr;
-    std::unique_ptr<Winograd> winograd_;  // how training goes instead, where it can
+    std::unique_ptr<Winograd> winograd_;  // how it goes instead, where it can
     const int rows_, panels_, positions_, parts_;
     mutable Parameter kernel_, bias_;
     Buffer<float> turned_;

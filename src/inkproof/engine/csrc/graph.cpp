@@ -295,6 +295,7 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
     const std::int64_t chunk = chunk_of(batch_size, options.mixing != nullptr);
     reserve(static_cast<int>(chunk), true);
     optimizer_.reserve(parameters_);
+    is_prepared_ = false;
     if (options.augmenter)
         for (Scratch& scratch : scratch_)
             if (scratch.augmented.size() < options.augmenter->scratch_floats())
@@ -412,6 +413,7 @@ void Graph::run_few(const Data& data, std::int64_t first, const Step& step, cons
 }
 
 void Graph::exchange_averages() {
+    is_prepared_ = false;
     for (Parameter* p : parameters_)
         if (p->average.size()) std::swap(p->values, p->average);
 }
@@ -422,6 +424,11 @@ Totals Graph::infer(const Data& data, const std::int64_t* labels, float* probabi
     const std::int64_t chunk = std::min<std::int64_t>(count, INFERENCE_LANES);
     reserve(static_cast<int>(chunk), false);
     if (averaged) exchange_averages();
+    if (!is_prepared_)
+        team_.run([&](int member) {
+            for (auto& op : ops_) op->prepare(Worker(team_, member));
+        });
+    is_prepared_ = true;
     Totals totals;
     bool stop = false;
     Pulse pulse(poll);

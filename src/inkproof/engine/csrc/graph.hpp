@@ -52,6 +52,10 @@ public:
     int threads() const { return team_.size(); }
     int classes() const { return tensors_.back()->features; }
     const std::vector<Parameter*>& parameters() const { return parameters_; }
+    const std::vector<Parameter*>& parameters() {  // to be changed
+        is_prepared_ = false;
+        return parameters_;
+    }
     Optimizer& optimizer() { return optimizer_; }
 
     // One pass over the rows `order` names.
@@ -106,6 +110,7 @@ private:
     std::vector<Parameter*> parameters_;
     Optimizer optimizer_;
     bool needs_whole_batch_ = false;
+    bool is_prepared_ = false;  // the operations, to be run with the parameters as they are
     int blocks_ = 0, training_blocks_ = 0;
     struct Scratch {
         Buffer<float> rows;       // [lane of a vector][feature]

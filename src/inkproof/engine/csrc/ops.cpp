@@ -307,23 +307,12 @@ public:
     void forward_few(const Step& step, const Worker& worker) override {
         worker.each(step.lanes * w_.out_height, [&](int task) {
             const int row = task / w_.out_height, oy = task % w_.out_height;
-            const auto at = [&](int iy, int ix, int c) {
-                return load_any(in_.row(row) + (iy * w_.width + ix) * w_.channels + c);
-            };
             for (int ox = 0; ox < w_.out_width; ++ox) {
-                const Range ys = w_.rows(oy), xs = w_.columns(ox);
-                const float share = 1.0f / static_cast<float>((ys.end - ys.begin) *
-                                                              (xs.end - xs.begin));
                 float* y = out_.row(row) + (oy * w_.out_width + ox) * w_.channels;
-                for (int c = 0; c < w_.channels; c += VL) {
-                    V sum = is_max_ ? at(ys.begin, xs.begin, c) : V{};
-                    for (int iy = ys.begin; iy < ys.end; ++iy)
-                        for (int ix = xs.begin; ix < xs.end; ++ix) {
-                            const V x = at(iy, ix, c);
-                            sum = is_max_ ? (x > sum ? x : sum) : sum + x;
-                        }
-                    store_some(y + c, is_max_ ? sum : sum * share, w_.channels - c);
-                }
+                if (is_max_)
+                    pool_few(in_.row(row), y, oy, ox, [](V most, V x) { return x > most ? x : most; });
+                else
+                    pool_few(in_.row(row), y, oy, ox, [](V sum, V x) { return sum + x; });
             }
         });
     }
@@ -358,6 +347,31 @@ public:
 
 private:
     static constexpr int CHANNELS_A_TASK = 8;
+
+    // One window of one of few rows, some vectors of channels at a time.
+    template <typename F>
+    void pool_few(const float* x, float* y, int oy, int ox, F&& combine) const {
+        constexpr int together = 4;
+        const Range ys = w_.rows(oy), xs = w_.columns(ox);
+        const float share =
+            is_max_ ? 1.0f : 1.0f / static_cast<float>((ys.end - ys.begin) * (xs.end - xs.begin));
+        x += (ys.begin * w_.width + xs.begin) * w_.channels;
+        for (int c = 0; c < w_.channels; c += together * VL)
+            with_constant<together>(
+                std::min(together, (w_.channels - c + VL - 1) / VL), [&](auto count) {
+                    constexpr int N = decltype(count)::value;
+                    V sum[N];
+                    for (int i = 0; i < N; ++i) sum[i] = is_max_ ? load_any(x + c + i * VL) : V{};
+                    for (int iy = 0; iy < ys.end - ys.begin; ++iy)
+                        for (int ix = 0; ix < xs.end - xs.begin; ++ix)
+                            for (int i = 0; i < N; ++i)
+                                sum[i] = combine(
+                                    sum[i], load_any(x + (iy * w_.width + ix) * w_.channels + c +
+                                                     i * VL));
+                    for (int i = 0; i < N; ++i)
+                        store_some(y + c + i * VL, sum[i] * share, w_.channels - c - i * VL);
+                });
+    }
 
     const float* at(int block, int iy, int ix, int c) const {
         return in_.value(block, (iy * w_.width + ix) * w_.channels + c);

@@ -111,6 +111,8 @@ public:
     virtual void reserve(int blocks, int members, bool training) {
         (void)blocks, (void)members, (void)training;
     }
+    // Before the network is run: what depends on nothing but the parameters. All threads call it.
+    virtual void prepare(const Worker& worker) { static_cast<void>(worker); }
     virtual void forward(const Step& step, const Worker& worker) = 0;
     // The same for few rows of a network that is only run, to the same bits.
     virtual void forward_few(const Step& step, const Worker& worker);

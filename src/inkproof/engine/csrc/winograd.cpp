@@ -111,7 +111,7 @@ std::size_t Winograd::share_size() const {
            static_cast<std::size_t>(POINTS * channels_ + 1);
 }
 
-void Winograd::reserve(int members) {
+void Winograd::reserve(int members, bool training) {
     const auto channels = static_cast<std::size_t>(channels_);
     const auto filters = static_cast<std::size_t>(filters_);
     while (static_cast<int>(scratch_.size()) < members) {
@@ -122,8 +122,8 @@ void Winograd::reserve(int members) {
         scratch.products = Buffer<float>(POINTS * PANELS_APART);
         scratch_.push_back(std::move(scratch));
     }
-    if (shares_.size() > 0) return;
-    forward_kernel_ = Buffer<float>(POINTS * channels * filters);
+    if (forward_kernel_.size() == 0) forward_kernel_ = Buffer<float>(POINTS * channels * filters);
+    if (!training || shares_.size() > 0) return;
     back_kernel_ = Buffer<float>(POINTS * channels * filters);
     shares_ = Buffer<float>(PARTS * share_size());
 }
@@ -141,7 +141,7 @@ bool Winograd::watch(Moments& moments) {
     return true;
 }
 
-void Winograd::transform_kernel(const Worker& worker) {
+void Winograd::transform_kernel(const Worker& worker, bool training) {
     const auto plane = static_cast<std::size_t>(channels_) * static_cast<std::size_t>(filters_);
     worker.each(filters_ / PANEL, [&](int panel) {
         for (int c = 0; c < channels_; ++c)
@@ -158,6 +158,7 @@ void Winograd::transform_kernel(const Worker& worker) {
                     store(forward_kernel_.get() + at +
                               static_cast<std::size_t>((panel * channels_ + c) * PANEL + j),
                           value);
+                    if (!training) continue;
                     float* back = back_kernel_.get() + at +
                                   static_cast<std::size_t>(
                                       (c / PANEL * filters_ + panel * PANEL + j) * PANEL + c % PANEL);
@@ -167,16 +168,18 @@ void Winograd::transform_kernel(const Worker& worker) {
     });
 }
 
-// Where the numbers of a tile's pixels lie, from a channel on; nowhere for those outside the image.
-bool Winograd::find_pixels(float* numbers, int tile, int channel, float* (&at)[4][4]) const {
+// Where a tile's pixels lie among numbers of which a feature has so many; nowhere for those outside
+// the image. Says whether all are inside.
+template <typename T>
+bool Winograd::find_pixels(T* numbers, int size, int tile, T* (&at)[4][4]) const {
     const int top = tile / columns_ * 2 - w_.pad_top, left = tile % columns_ * 2 - w_.pad_left;
     bool all = true;
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j) {
             const int iy = top + i, ix = left + j;
             const bool inside = iy >= 0 && iy < w_.height && ix >= 0 && ix < w_.width;
-            const int feature = (iy * w_.width + ix) * channels_ + channel;
-            at[i][j] = inside ? numbers + static_cast<std::ptrdiff_t>(feature) * BLOCK : nullptr;
+            const auto feature = static_cast<std::ptrdiff_t>((iy * w_.width + ix) * channels_);
+            at[i][j] = inside ? numbers + feature * size : nullptr;
             all = all && inside;
         }
     return all;
@@ -185,7 +188,7 @@ bool Winograd::find_pixels(float* numbers, int tile, int channel, float* (&at)[4
 // V of one tile, [point][channel][lane].
 void Winograd::transform_pixels(int block, int tile, int vectors, float* to) const {
     float* from[4][4];
-    const bool whole = find_pixels(in_.value(block, 0), tile, 0, from);
+    const bool whole = find_pixels(in_.value(block, 0), BLOCK, tile, from);
     const std::size_t stride = apart(channels_);
     const auto take = [&](auto is_whole) {
         for (int at = 0; at < channels_ * BLOCK; at += BLOCK)
@@ -219,7 +222,7 @@ void Winograd::transform_pixels(int block, int tile, int vectors, float* to) con
 
 // A task is a row of tiles of one block.
 void Winograd::forward(const Step& step, const Worker& worker) {
-    transform_kernel(worker);
+    if (step.training) transform_kernel(worker, true);
     const auto plane = static_cast<std::size_t>(channels_) * static_cast<std::size_t>(filters_);
     const Run run{0, 0, channels_};
     worker.each(step.blocks * rows_, [&](int task) {
@@ -261,10 +264,76 @@ void Winograd::forward(const Step& step, const Worker& worker) {
                 }
             }
         }
-        if (moments_)
+        if (moments_ && step.training)
             moments_->see(step, block, row, row * 2 * w_.out_width,
                           std::min(2, w_.out_height - row * 2) * w_.out_width);
     });
+}
+
+// A task is one image's row of tiles.
+void Winograd::forward_few(const Step& step, const Worker& worker) {
+    worker.each(step.lanes * rows_, [&](int task) {
+        const int lane = task / rows_, first = task % rows_ * columns_;
+        in_pieces(columns_, UPDATE_INPUTS, [&](int column, int tiles) {
+            with_constant<UPDATE_INPUTS>(tiles, [&](auto count) {
+                few_tiles<decltype(count)::value>(
+                    in_.row(lane), out_.row(lane), first + column,
+                    scratch_[static_cast<std::size_t>(worker.member())]);
+            });
+        });
+    });
+}
+
+// K tiles of a row of them, with channels and then filters as the vector.
+template <int K>
+void Winograd::few_tiles(const float* x, float* y, int first, Scratch& scratch) const {
+    const auto channels = static_cast<std::size_t>(channels_);
+    for (int tile = 0; tile < K; ++tile) {
+        const float* from[4][4];
+        find_pixels(x, 1, first + tile, from);
+        float* to = scratch.pixels.get() + static_cast<std::size_t>(tile) * channels;
+        for (int c = 0; c < channels_; c += VL) {
+            V d[4][4], points[4][4];
+            for (int i = 0; i < 16; ++i)
+                d[i / 4][i % 4] = from[i / 4][i % 4] ? load_any(from[i / 4][i % 4] + c) : V{};
+            transform<OfPixels>(d, points);
+            for (int i = 0; i < 16; ++i)
+                store(to + static_cast<std::size_t>(i * K) * channels + c, points[i / 4][i % 4]);
+        }
+    }
+    const std::size_t plane = channels * static_cast<std::size_t>(filters_);
+    for (int panel = 0; panel < filters_ / PANEL; ++panel) {
+        for (int point = 0; point < POINTS; ++point) {
+            if (K > 1 && !counts(first, point)) continue;  // if not the first, then none
+            V sum[K][VP] = {};
+            add_rows<K, 1>(sum,
+                           forward_kernel_.get() + static_cast<std::size_t>(point) * plane +
+                               static_cast<std::size_t>(panel) * channels * PANEL,
+                           0, channels_,
+                           scratch.pixels.get() + static_cast<std::size_t>(point * K) * channels,
+                           channels);
+            for (int i = 0; i < K * VP; ++i)
+                store(scratch.products.get() + (point * K * VP + i) * VL, sum[i / VP][i % VP]);
+        }
+        for (int tile = 0; tile < K; ++tile) {
+            const int top = (first + tile) / columns_ * 2, left = (first + tile) % columns_ * 2;
+            for (int j = 0; j < PANEL; j += VL) {
+                V points[4][4], outputs[2][2];
+                for (int i = 0; i < 16; ++i)
+                    points[i / 4][i % 4] =
+                        load(scratch.products.get() + (i * K + tile) * PANEL + j);
+                transform<ToOutputs>(points, outputs);
+                const V bias = load(bias_.values.get() + panel * PANEL + j);
+                for (int i = 0; i < 4; ++i) {
+                    const int oy = top + i / 2, ox = left + i % 2;
+                    if (oy >= w_.out_height || ox >= w_.out_width) continue;
+                    const V value = outputs[i / 2][i % 2] + bias;
+                    store_some(y + (oy * w_.out_width + ox) * filters_ + panel * PANEL + j,
+                               is_relu_ ? relu(value) : value, VL);
+                }
+            }
+        }
+    }
 }
 
 // The errors of one tile's products, [point][filter][lane].
@@ -330,7 +399,7 @@ void Winograd::send_back_row(const Step& step, int block, int row, int panel,
                 std::fill(y, y + PLANE, 0.0f);
         }
         float* to[4][4];
-        find_pixels(in_.error(block, 0), row * columns_ + column, panel * PANEL, to);
+        find_pixels(in_.error(block, panel * PANEL), BLOCK, row * columns_ + column, to);
         for (int u = 0; u < PANEL * BLOCK; u += BLOCK)
             for (int v = u; v < u + vectors * VL; v += VL) {
                 V points[4][4], d[4][4];

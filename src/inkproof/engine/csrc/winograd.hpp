@@ -25,25 +25,30 @@ public:
     Winograd(const Tensor& in, const Tensor& out, const Window& window, int filters,
              Parameter& kernel, Parameter& bias, bool has_bias, bool is_relu);
 
-    void reserve(int members);
+    void reserve(int members, bool training);
     bool watch(Moments& moments);
+    // training: for the way back as well. forward does it itself in training.
+    void transform_kernel(const Worker& worker, bool training);
     void forward(const Step& step, const Worker& worker);
+    void forward_few(const Step& step, const Worker& worker);  // to the same bits
     // The input's errors, after forward of the same step. ReLU's part has been taken of the output's.
     void send_back(const Step& step, const Worker& worker);
     void add_gradients(const Step& step, const Worker& worker);
 
 private:
     struct Scratch {  // of one thread
-        Buffer<float> pixels;     // V, [tile][point][channel][lane]
+        Buffer<float> pixels;     // V, [tile][point][channel][lane]; of few rows [point][tile][channel]
         Buffer<float> errors;     // of the products: [point][filter][lane]; or, of some tiles and
                                   // one panel, [tile][point][lane][filter]
-        Buffer<float> products;   // of one panel, [point][unit][lane]
+        Buffer<float> products;   // of one panel, [point][unit][lane]; of few rows [point][tile][unit]
     };
 
-    void transform_kernel(const Worker& worker);
     bool counts(int tile, int point) const;
-    bool find_pixels(float* numbers, int tile, int channel, float* (&at)[4][4]) const;
+    template <typename T>
+    bool find_pixels(T* numbers, int size, int tile, T* (&at)[4][4]) const;
     void transform_pixels(int block, int tile, int vectors, float* to) const;
+    template <int K>
+    void few_tiles(const float* x, float* y, int first, Scratch& scratch) const;
     void transform_errors(int block, int tile, int vectors, float* to) const;
     void transform_errors(int block, int tile, int panel, int vectors, float* to,
                           float* bias) const;
