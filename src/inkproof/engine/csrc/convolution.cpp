@@ -334,8 +334,14 @@ private:
                 alignas(64) float errors[PANEL * BLOCK];
                 const int feature = (first + i) * filters_ + panel * PANEL;
                 for (int u = 0; u < PANEL; ++u)
-                    for (int v = 0; v < vectors * VL; v += VL)
+                    for (int v = 0; v < vectors * VL; v += VL) {
+                        // The same position of the next chunk: the processor does not foresee it, since
+                        // other panels' errors lie in between.
+                        if (v % PANEL == 0)
+                            __builtin_prefetch(
+                                out_.error(block, feature + u + POSITIONS * filters_) + v);
                         store(errors + u * BLOCK + v, error_vector(block, feature + u, v));
+                    }
                 to_lanes(errors, scratch.errors.get() + i * BLOCK * PANEL, PANEL, PANEL, vectors);
             }
             // Filters beyond the last belong to the next position; their columns are padding.
