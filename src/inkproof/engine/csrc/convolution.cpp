@@ -22,46 +22,46 @@ constexpr int POSITIONS = 8;     // whose errors stay in the first-level cache f
 constexpr int TILE_POSITIONS = 24;  // the same where the products are of tiles
 constexpr int LEAST_TASKS = 16;  // into which the kernel's gradient is cut
 
+// How training may round the factors of a convolution's products.
+Factors possible_factors([[maybe_unused]] const Window& window, [[maybe_unused]] int filters,
+                         [[maybe_unused]] Factors wanted) {
+#if INKPROOF_HALF
+    const auto are_whole = [&](int some) {
+        return window.channels % some == 0 && filters % some == 0;
+    };
+    if (wanted == Factors::halves && window.channels >= FEW_CHANNELS && are_whole(2)) return wanted;
+    if (wanted != Factors::halves && are_whole(TILE_DEPTH)) return wanted;
+#endif
+    return Factors::floats;
+}
+
+// factors: as they may be rounded.
 class ConvolutionOp : public Op {
 public:
     ConvolutionOp(Tensor& in, Tensor& out, const Window& window, int filters, bool has_bias,
                   bool is_relu, Factors factors)
         : Op(in, out), w_(window), filters_(filters), has_bias_(has_bias), is_relu_(is_relu),
           is_copied_(window.channels < FEW_CHANNELS),
-          halves_(INKPROOF_HALF && factors == Factors::halves && !is_copied_ &&
-                  window.channels % 2 == 0 && filters % 2 == 0),
-          tiles_(INKPROOF_HALF &&
-                         (factors == Factors::tiles || factors == Factors::emulated_tiles) &&
-                         window.channels % 32 == 0 && filters % 32 == 0
-                     ? factors
-                     : Factors::floats),
+          halves_(factors == Factors::halves),
+          tiles_(halves_ ? Factors::floats : factors),
           rows_(window.kernel_height * window.kernel_width * window.channels),
           panels_((filters + PANEL - 1) / PANEL), positions_(window.out_height * window.out_width),
           parts_(std::max(1, LEAST_TASKS / panels_)), kernel_(rows_, filters, true),
           bias_(1, filters, has_bias) {
         kernel_.is_kernel = true;
-        if (!halves_ && !by_tiles() && Winograd::suits(window, filters))
-            winograd_ = std::make_unique<Winograd>(in, out, window, filters, kernel_, bias_,
-                                                   has_bias, is_relu);
     }
 
     void reserve(int blocks, int members, bool training) override {
         if (training) reserve_halves(blocks);
         if (static_cast<int>(scratch_.size()) < members)
             for (int i = 0; i < members; ++i) scratch_.emplace_back(*this);
-        if (winograd_) winograd_->reserve(members, training);
-        if (winograd_ || !training || shares_.size() > 0) return;
+        if (!training || shares_.size() > 0) return;
         shares_ = Buffer<float>(static_cast<std::size_t>(parts_ * panels_) * share_size());
         turned_ = Buffer<float>(turned_size());
     }
 
-    void prepare(const Worker& worker) override {
-        if (winograd_) winograd_->transform_kernel(worker, false);
-    }
-
     void forward(const Step& step, const Worker& worker) override {
         if (by_tiles() && step.training) return forward_by_tiles(step, worker);
-        if (winograd_) return winograd_->forward(step, worker);
         const bool halves = halves_ && step.training;
         if (halves) take_halves(step, worker);
         worker.each(step.blocks * w_.out_height, [&](int task) {
@@ -93,7 +93,6 @@ public:
     // A task is one image's row of outputs. Positions that see the whole width of the window see
     // runs of the same lengths, and go together.
     void forward_few(const Step& step, const Worker& worker) override {
-        if (winograd_) return winograd_->forward_few(step, worker);
         worker.each(step.lanes * w_.out_height, [&](int task) {
             const int row = task / w_.out_height, oy = task % w_.out_height;
             Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
@@ -119,14 +118,10 @@ public:
 
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
         // Where errors are read once or twice only, ReLU's part is taken then.
-        if (is_relu_ && !is_masked_ && (input_errors || winograd_) && !by_tiles())
+        if (is_relu_ && !is_masked_ && input_errors && !by_tiles())
             each_row(step, worker, out_.features, [&](int block, int k) {
                 mask_by_output(out_, block, k, k + 1, step.vectors(block));
             });
-        if (winograd_) {
-            if (input_errors) winograd_->send_back(step, worker);
-            return winograd_->add_gradients(step, worker);
-        }
         if (by_tiles()) {
             backward_by_tiles(step, worker, input_errors);
         } else if (input_errors) {
@@ -150,7 +145,6 @@ public:
     }
 
     bool watch(Moments& moments) override {
-        if (winograd_) return winograd_->watch(moments);
         moments_ = &moments;
         moments.divide(w_.out_height);
         return true;
@@ -164,10 +158,7 @@ public:
     }
 
     const char* name() const override { return "convolution"; }
-    std::int64_t products() const override {
-        return std::int64_t{out_.features} * w_.channels * w_.kernel_height * w_.kernel_width;
-    }
-
+    std::int64_t products() const override { return w_.products(out_.features); }
 private:
     struct Scratch {  // of one thread
         explicit Scratch(const ConvolutionOp& op)
@@ -704,7 +695,6 @@ private:
     const bool halves_;       // training rounds the factors of its products to bfloat16
     const Factors tiles_;     // the same by tiles, or not
     Moments* moments_ = nullptr;
-    std::unique_ptr<Winograd> winograd_;  // how it goes instead, where it can
     const int rows_, panels_, positions_, parts_;
     mutable Parameter kernel_, bias_;
     Buffer<float> turned_;
@@ -716,7 +706,10 @@ private:
 
 std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
                                      bool has_bias, bool is_relu, Factors factors) {
-    return std::make_unique<ConvolutionOp>(in, out, window, filters, has_bias, is_relu, factors);
+    const Factors possible = possible_factors(window, filters, factors);
+    if (possible == Factors::floats && suits_winograd(window, filters))
+        return make_winograd_convolution(in, out, window, filters, has_bias, is_relu);
+    return std::make_unique<ConvolutionOp>(in, out, window, filters, has_bias, is_relu, possible);
 }
 
 }  // namespace inkproof

@@ -154,7 +154,7 @@ private:
 
     // A window's error, without ReLU's part.
     template <bool IsRelu>
-    static V error(const Channel& of, const float* e, V x) {
+    static V masked(const Channel& of, const float* e, V x) {
         return IsRelu ? (normal<false>(of, x) > V{} ? load(e) : V{}) : load(e);
     }
 
@@ -248,7 +248,7 @@ private:
                     V sum{}, product{};
                     for (int v = 0; v < step.vectors(block) * VL; v += VL) {
                         const V most = best<decltype(pixels)::value>(x + v, of);
-                        const V error = this->error<decltype(is_relu)::value>(of, e + v, most);
+                        const V error = masked<decltype(is_relu)::value>(of, e + v, most);
                         sum += error;
                         product += error * (most - of.mean);
                     }
@@ -296,7 +296,7 @@ private:
                     const V mean = splat(error_mean_[c]), product = splat(product_factor_[c]);
                     for (int v = 0; v < step.vectors(block); ++v) {
                         const V most = best<N>(x + v * VL, of);
-                        const V whole = error<decltype(is_relu)::value>(of, e + v * VL, most);
+                        const V whole = masked<decltype(is_relu)::value>(of, e + v * VL, most);
                         VI open = ~VI{};
                         for (int i = 0; i < N; ++i) {
                             const V own = load(x + v * VL + offsets_[i]);

@@ -1,4 +1,15 @@
+// Two by two outputs come from 4 x 4 pixels by 16 products instead of 36: of both, sums and
+// differences are multiplied, and sums and differences of the products are the outputs. F(2x2, 3x3) of
+// Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks"; the names are theirs:
+//
+//   U = G g G^T   of the kernel        V = B^T d B   of the pixels       Y = A^T (U * V) A
+//
+// and the way back is that of the chain rule through each. The factors of the transforms are 1 and a
+// half, so that next to nothing is lost to rounding. With the batch as the vector, transforms are
+// additions of whole rows of lanes.
 #include "winograd.hpp"
+
+#include <vector>
 
 #include "moments.hpp"
 #include "positions.hpp"
@@ -90,28 +101,83 @@ inline void transform(const V (&from)[T::from][T::from], V (&to)[T::to][T::to]) 
     }
 }
 
-}  // namespace
+class WinogradOp : public Op {
+public:
+    WinogradOp(Tensor& in, Tensor& out, const Window& window, int filters, bool has_bias,
+               bool is_relu)
+        : Op(in, out), w_(window), has_bias_(has_bias), is_relu_(is_relu),
+          channels_(window.channels), filters_(filters), rows_((window.out_height + 1) / 2),
+          columns_((window.out_width + 1) / 2), kernel_(9 * channels_, filters, true),
+          bias_(1, filters, has_bias) {
+        kernel_.is_kernel = true;
+    }
 
-bool Winograd::suits(const Window& window, int filters) {
-    return window.kernel_height == 3 && window.kernel_width == 3 && window.stride_y == 1 &&
-           window.stride_x == 1 && window.channels % PANEL == 0 && filters % PANEL == 0 &&
-           std::int64_t{window.channels} * filters <= MOST_PAIRS &&
-           window.out_height >= 2 && window.out_width >= 2;
-}
+    void reserve(int blocks, int members, bool training) override;
+    void prepare(const Worker& worker) override { transform_kernel(worker, false); }
+    void forward(const Step& step, const Worker& worker) override;
+    void forward_few(const Step& step, const Worker& worker) override;
+    void backward(const Step& step, const Worker& worker, bool input_errors) override;
 
-Winograd::Winograd(const Tensor& in, const Tensor& out, const Window& window, int filters,
-                   Parameter& kernel, Parameter& bias, bool has_bias, bool is_relu)
-    : in_(in), out_(out), w_(window), kernel_(kernel), bias_(bias), has_bias_(has_bias),
-      is_relu_(is_relu), channels_(window.channels), filters_(filters),
-      rows_((window.out_height + 1) / 2), columns_((window.out_width + 1) / 2) {}
+    bool watch(Moments& moments) override {
+        moments_ = &moments;
+        moments.divide(rows_);
+        return true;
+    }
+    bool reads_output() const override { return is_relu_; }
+    bool leave_mask() override { return is_masked_ = is_relu_; }
+
+    std::vector<Parameter*> parameters() override {
+        if (has_bias_) return {&kernel_, &bias_};
+        return {&kernel_};
+    }
+
+    const char* name() const override { return "convolution"; }
+    std::int64_t products() const override { return w_.products(out_.features); }
+
+private:
+    struct Scratch {  // of one thread
+        Buffer<float> pixels;    // V, [tile][point][channel][lane]; of few rows [point][tile][channel]
+        Buffer<float> errors;    // of the products: [point][filter][lane]; or, of some tiles and
+                                 // one panel, [tile][point][lane][filter]
+        Buffer<float> products;  // of one panel, [point][unit][lane]; of few rows [point][tile][unit]
+    };
+
+    // training: for the way back as well.
+    void transform_kernel(const Worker& worker, bool training);
+    bool counts(int tile, int point) const;
+    template <typename T>
+    bool find_pixels(T* numbers, int size, int tile, T* (&at)[4][4]) const;
+    void transform_pixels(int block, int tile, int vectors, float* to) const;
+    template <int K>
+    void few_tiles(const float* x, float* y, int first, Scratch& scratch) const;
+    void transform_errors(int block, int tile, int vectors, float* to) const;
+    void transform_errors(int block, int tile, int panel, int vectors, float* to,
+                          float* bias) const;
+    void send_back(const Step& step, const Worker& worker);
+    void send_back_row(const Step& step, int block, int row, int panel, Scratch& scratch) const;
+    void add_tiles(const Step& step, int part, Scratch& scratch) const;
+    std::size_t share_size() const;
+    void sum_shares(const Step& step, int panel, Range channels) const;
+
+    const Window w_;
+    const bool has_bias_, is_relu_;
+    bool is_masked_ = false;  // errors come with ReLU's part taken
+    const int channels_, filters_, rows_, columns_;  // rows_, columns_: of tiles
+    mutable Parameter kernel_, bias_;
+    Buffer<float> forward_kernel_;  // U, [point][panel of filters][channel][16]
+    Buffer<float> back_kernel_;     // the same, [point][panel of channels][filter][16]
+    Buffer<float> shares_;          // of U's gradient, [part][panel][point][channel][16]; and the bias'
+    Moments* moments_ = nullptr;
+    std::vector<Scratch> scratch_;
+};
 
 // Of one part: all panels' points, and the bias'.
-std::size_t Winograd::share_size() const {
+std::size_t WinogradOp::share_size() const {
     return static_cast<std::size_t>(filters_) *
            static_cast<std::size_t>(POINTS * channels_ + 1);
 }
 
-void Winograd::reserve(int members, bool training) {
+void WinogradOp::reserve(int, int members, bool training) {
     const auto channels = static_cast<std::size_t>(channels_);
     const auto filters = static_cast<std::size_t>(filters_);
     while (static_cast<int>(scratch_.size()) < members) {
@@ -130,18 +196,12 @@ void Winograd::reserve(int members, bool training) {
 
 // Whether a point of a tile counts: of outputs beyond the last row or column the errors are 0, and so
 // is what is made of them alone.
-bool Winograd::counts(int tile, int point) const {
+bool WinogradOp::counts(int tile, int point) const {
     return (point / 4 < 3 || tile / columns_ * 2 + 1 < w_.out_height) &&
            (point % 4 < 3 || tile % columns_ * 2 + 1 < w_.out_width);
 }
 
-bool Winograd::watch(Moments& moments) {
-    moments_ = &moments;
-    moments.divide(rows_);
-    return true;
-}
-
-void Winograd::transform_kernel(const Worker& worker, bool training) {
+void WinogradOp::transform_kernel(const Worker& worker, bool training) {
     const auto plane = static_cast<std::size_t>(channels_) * static_cast<std::size_t>(filters_);
     worker.each(filters_ / PANEL, [&](int panel) {
         for (int c = 0; c < channels_; ++c)
@@ -171,7 +231,7 @@ void Winograd::transform_kernel(const Worker& worker, bool training) {
 // Where a tile's pixels lie among numbers of which a feature has so many; nowhere for those outside
 // the image. Says whether all are inside.
 template <typename T>
-bool Winograd::find_pixels(T* numbers, int size, int tile, T* (&at)[4][4]) const {
+bool WinogradOp::find_pixels(T* numbers, int size, int tile, T* (&at)[4][4]) const {
     const int top = tile / columns_ * 2 - w_.pad_top, left = tile % columns_ * 2 - w_.pad_left;
     bool all = true;
     for (int i = 0; i < 4; ++i)
@@ -186,32 +246,23 @@ bool Winograd::find_pixels(T* numbers, int size, int tile, T* (&at)[4][4]) const
 }
 
 // V of one tile, [point][channel][lane].
-void Winograd::transform_pixels(int block, int tile, int vectors, float* to) const {
+void WinogradOp::transform_pixels(int block, int tile, int vectors, float* to) const {
     float* from[4][4];
     const bool whole = find_pixels(in_.value(block, 0), BLOCK, tile, from);
     const std::size_t stride = apart(channels_);
     const auto take = [&](auto is_whole) {
         for (int at = 0; at < channels_ * BLOCK; at += BLOCK)
             for (int v = at; v < at + vectors * VL; v += VL) {
-                V half[4][4];
-#pragma GCC unroll 4
-                for (int i = 0; i < 4; ++i) {
-                    V d[4];
-#pragma GCC unroll 4
-                    for (int j = 0; j < 4; ++j)
-                        d[j] = is_whole.value || from[i][j] ? load(from[i][j] + v) : V{};
-                    OfPixels::apply(d, half[i]);
+                V d[4][4], points[4][4];
+#pragma GCC unroll 16
+                for (int i = 0; i < 16; ++i) {
+                    const float* at_pixel = from[i / 4][i % 4];
+                    d[i / 4][i % 4] = is_whole.value || at_pixel ? load(at_pixel + v) : V{};
                 }
-                float* point = to + v;
-#pragma GCC unroll 4
-                for (int j = 0; j < 4; ++j) {
-                    const V column[4] = {half[0][j], half[1][j], half[2][j], half[3][j]};
-                    V done[4];
-                    OfPixels::apply(column, done);
-#pragma GCC unroll 4
-                    for (int i = 0; i < 4; ++i)
-                        store(point + static_cast<std::size_t>(i * 4 + j) * stride, done[i]);
-                }
+                transform<OfPixels>(d, points);
+#pragma GCC unroll 16
+                for (int i = 0; i < 16; ++i)
+                    store(to + static_cast<std::size_t>(i) * stride + v, points[i / 4][i % 4]);
             }
     };
     if (whole)
@@ -221,7 +272,7 @@ void Winograd::transform_pixels(int block, int tile, int vectors, float* to) con
 }
 
 // A task is a row of tiles of one block.
-void Winograd::forward(const Step& step, const Worker& worker) {
+void WinogradOp::forward(const Step& step, const Worker& worker) {
     if (step.training) transform_kernel(worker, true);
     const auto plane = static_cast<std::size_t>(channels_) * static_cast<std::size_t>(filters_);
     const Run run{0, 0, channels_};
@@ -271,7 +322,7 @@ void Winograd::forward(const Step& step, const Worker& worker) {
 }
 
 // A task is one image's row of tiles.
-void Winograd::forward_few(const Step& step, const Worker& worker) {
+void WinogradOp::forward_few(const Step& step, const Worker& worker) {
     worker.each(step.lanes * rows_, [&](int task) {
         const int lane = task / rows_, first = task % rows_ * columns_;
         in_pieces(columns_, UPDATE_INPUTS, [&](int column, int tiles) {
@@ -286,7 +337,7 @@ void Winograd::forward_few(const Step& step, const Worker& worker) {
 
 // K tiles of a row of them, with channels and then filters as the vector.
 template <int K>
-void Winograd::few_tiles(const float* x, float* y, int first, Scratch& scratch) const {
+void WinogradOp::few_tiles(const float* x, float* y, int first, Scratch& scratch) const {
     const auto channels = static_cast<std::size_t>(channels_);
     for (int tile = 0; tile < K; ++tile) {
         const float* from[4][4];
@@ -304,7 +355,7 @@ void Winograd::few_tiles(const float* x, float* y, int first, Scratch& scratch) 
     const std::size_t plane = channels * static_cast<std::size_t>(filters_);
     for (int panel = 0; panel < filters_ / PANEL; ++panel) {
         for (int point = 0; point < POINTS; ++point) {
-            if (K > 1 && !counts(first, point)) continue;  // if not the first, then none
+            if (K > 1 && !counts(first, point)) continue;  // not in the last column: so no tile's does
             V sum[K][VP] = {};
             add_rows<K, 1>(sum,
                            forward_kernel_.get() + static_cast<std::size_t>(point) * plane +
@@ -337,7 +388,7 @@ void Winograd::few_tiles(const float* x, float* y, int first, Scratch& scratch) 
 }
 
 // The errors of one tile's products, [point][filter][lane].
-void Winograd::transform_errors(int block, int tile, int vectors, float* to) const {
+void WinogradOp::transform_errors(int block, int tile, int vectors, float* to) const {
     const int top = tile / columns_ * 2, left = tile % columns_ * 2;
     const float* from[2][2];
     for (int i = 0; i < 2; ++i)
@@ -359,7 +410,7 @@ void Winograd::transform_errors(int block, int tile, int vectors, float* to) con
 
 // Neighbouring rows of tiles share pixels, every second row does not: so first those, which begin
 // with nothing, then the others. A task is a row of tiles and a panel of channels.
-void Winograd::send_back(const Step& step, const Worker& worker) {
+void WinogradOp::send_back(const Step& step, const Worker& worker) {
     const int panels = channels_ / PANEL;
     for (int odd = 0; odd < 2; ++odd) {
         // Beyond the last row of tiles there may be rows of pixels that nobody saw.
@@ -372,7 +423,7 @@ void Winograd::send_back(const Step& step, const Worker& worker) {
     }
 }
 
-void Winograd::send_back_row(const Step& step, int block, int row, int panel,
+void WinogradOp::send_back_row(const Step& step, int block, int row, int panel,
                              Scratch& scratch) const {
     const auto plane = static_cast<std::size_t>(channels_) * static_cast<std::size_t>(filters_);
     const int vectors = step.vectors(block), top = row * 2 - w_.pad_top;
@@ -417,7 +468,7 @@ void Winograd::send_back_row(const Step& step, int block, int row, int panel,
 
 // The same as above of one panel, [point][lane][filter]; and what the errors add to the bias'
 // gradient.
-void Winograd::transform_errors(int block, int tile, int panel, int vectors, float* to,
+void WinogradOp::transform_errors(int block, int tile, int panel, int vectors, float* to,
                                 float* bias) const {
     const int top = tile / columns_ * 2, left = tile % columns_ * 2;
     alignas(64) float turned[4][PLANE];
@@ -447,8 +498,14 @@ void Winograd::transform_errors(int block, int tile, int panel, int vectors, flo
     }
 }
 
-// The sum over the batch's tiles, in parts whose number does not hang on that of the threads.
-void Winograd::add_gradients(const Step& step, const Worker& worker) {
+// The kernel's gradient is a sum over the batch's tiles, in parts whose number does not hang on that of
+// the threads.
+void WinogradOp::backward(const Step& step, const Worker& worker, bool input_errors) {
+    if (is_relu_ && !is_masked_)
+        each_row(step, worker, out_.features, [&](int block, int k) {
+            mask_by_output(out_, block, k, k + 1, step.vectors(block));
+        });
+    if (input_errors) send_back(step, worker);
     worker.each(PARTS, [&](int part) {
         add_tiles(step, part, scratch_[static_cast<std::size_t>(worker.member())]);
     });
@@ -460,7 +517,7 @@ void Winograd::add_gradients(const Step& step, const Worker& worker) {
     });
 }
 
-void Winograd::add_tiles(const Step& step, int part, Scratch& scratch) const {
+void WinogradOp::add_tiles(const Step& step, int part, Scratch& scratch) const {
     float* shares = shares_.get() + static_cast<std::size_t>(part) * share_size();
     std::fill(shares, shares + share_size(), 0.0f);
     float* biases = shares + POINTS * channels_ * filters_;
@@ -508,7 +565,7 @@ void Winograd::add_tiles(const Step& step, int part, Scratch& scratch) const {
 }
 
 // The kernel's gradient of some channels and one panel of filters, from all parts' sums in order.
-void Winograd::sum_shares(const Step& step, int panel, Range channels) const {
+void WinogradOp::sum_shares(const Step& step, int panel, Range channels) const {
     const int plane = channels_ * PANEL;
     const auto sum_of_parts = [&](std::size_t at) {
         V sum{};
@@ -539,6 +596,20 @@ void Winograd::sum_shares(const Step& step, int panel, Range channels) const {
         store(gradients + j, sum_of_parts(static_cast<std::size_t>(POINTS * channels_ * filters_ +
                                                                    panel * PANEL + j)));
     deliver(step, bias_, static_cast<std::size_t>(panel * PANEL), gradients, PANEL);
+}
+
+}  // namespace
+
+bool suits_winograd(const Window& window, int filters) {
+    return window.kernel_height == 3 && window.kernel_width == 3 && window.stride_y == 1 &&
+           window.stride_x == 1 && window.channels % PANEL == 0 && filters % PANEL == 0 &&
+           std::int64_t{window.channels} * filters <= MOST_PAIRS && window.out_height >= 2 &&
+           window.out_width >= 2;
+}
+
+std::unique_ptr<Op> make_winograd_convolution(Tensor& in, Tensor& out, const Window& window,
+                                              int filters, bool has_bias, bool is_relu) {
+    return std::make_unique<WinogradOp>(in, out, window, filters, has_bias, is_relu);
 }
 
 }  // namespace inkproof
