@@ -47,7 +47,7 @@ public:
 
     void forward(const Step& step, const Worker& worker) override {
         if (step.training && !is_seen_) observe(step, worker);
-        prepare(step, worker);
+        set_channels(step, worker);
         each_task(step, worker, [&](int block, Range rows, Range channels) {
             with_window([&](auto pixels, auto is_relu) {
                 each_window(rows, [&](int oy, int ox) {
@@ -65,7 +65,7 @@ public:
     }
 
     void forward_few(const Step& step, const Worker& worker) override {
-        prepare(step, worker);
+        set_channels(step, worker);
         worker.each(step.lanes * bands_, [&](int task) {
             const int row = task / bands_;
             each_window(rows_of(task % bands_), [&](int oy, int ox) {
@@ -205,7 +205,7 @@ private:
     }
 
     // Each channel's numbers for the way forward: of the batch, or of those before.
-    void prepare(const Step& step, const Worker& worker) {
+    void set_channels(const Step& step, const Worker& worker) {
         worker.each(groups_, [&](int group) {
             const Range channels = channels_of(group);
             for (int c = channels.begin; c < channels.end; ++c) {
