@@ -7,7 +7,7 @@
 // there the runs are too short, and a position's window is copied together first.
 #include <vector>
 
-#include "moments.hpp"
+#include "convolution.hpp"
 #include "ops_half.hpp"
 #include "positions.hpp"
 #include "tiles.hpp"
@@ -36,20 +36,17 @@ Factors possible_factors([[maybe_unused]] const Window& window, [[maybe_unused]]
 }
 
 // factors: as they may be rounded.
-class ConvolutionOp : public Op {
+class ConvolutionOp : public Convolution {
 public:
     ConvolutionOp(Tensor& in, Tensor& out, const Window& window, int filters, bool has_bias,
                   bool is_relu, Factors factors)
-        : Op(in, out), w_(window), filters_(filters), has_bias_(has_bias), is_relu_(is_relu),
+        : Convolution(in, out, window, filters, has_bias, is_relu),
           is_copied_(window.channels < FEW_CHANNELS),
           halves_(factors == Factors::halves),
           tiles_(halves_ ? Factors::floats : factors),
           rows_(window.kernel_height * window.kernel_width * window.channels),
           panels_((filters + PANEL - 1) / PANEL), positions_(window.out_height * window.out_width),
-          parts_(std::max(1, LEAST_TASKS / panels_)), kernel_(rows_, filters, true),
-          bias_(1, filters, has_bias) {
-        kernel_.is_kernel = true;
-    }
+          parts_(std::max(1, LEAST_TASKS / panels_)) {}
 
     void reserve(int blocks, int members, bool training) override {
         if (training) reserve_halves(blocks);
@@ -118,10 +115,7 @@ public:
 
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
         // Where errors are read once or twice only, ReLU's part is taken then.
-        if (is_relu_ && !is_masked_ && input_errors && !by_tiles())
-            each_row(step, worker, out_.features, [&](int block, int k) {
-                mask_by_output(out_, block, k, k + 1, step.vectors(block));
-            });
+        if (input_errors && !by_tiles()) mask_errors(step, worker);
         if (by_tiles()) {
             backward_by_tiles(step, worker, input_errors);
         } else if (input_errors) {
@@ -149,16 +143,7 @@ public:
         moments.divide(w_.out_height);
         return true;
     }
-    bool reads_output() const override { return is_relu_; }
-    bool leave_mask() override { return is_masked_ = is_relu_; }
 
-    std::vector<Parameter*> parameters() override {
-        if (has_bias_) return {&kernel_, &bias_};
-        return {&kernel_};
-    }
-
-    const char* name() const override { return "convolution"; }
-    std::int64_t products() const override { return w_.products(out_.features); }
 private:
     struct Scratch {  // of one thread
         explicit Scratch(const ConvolutionOp& op)
@@ -688,15 +673,10 @@ private:
         }
     }
 
-    const Window w_;
-    const int filters_;
-    const bool has_bias_, is_relu_, is_copied_;
-    bool is_masked_ = false;  // errors come with ReLU's part taken
+    const bool is_copied_;    // each window together, before it is multiplied
     const bool halves_;       // training rounds the factors of its products to bfloat16
     const Factors tiles_;     // the same by tiles, or not
-    Moments* moments_ = nullptr;
     const int rows_, panels_, positions_, parts_;
-    mutable Parameter kernel_, bias_;
     Buffer<float> turned_;
     Buffer<float> shares_;  // [part][panel][row, and one for the bias][16]
     std::vector<Scratch> scratch_;

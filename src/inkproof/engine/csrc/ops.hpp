@@ -159,10 +159,6 @@ struct Window {  // of a convolution or a pooling
         const int begin = ox * stride_x - pad_left, end = begin + kernel_width;
         return {begin > 0 ? begin : 0, end < width ? end : width};
     }
-    // Multiply-adds of a convolution that gives so many features.
-    std::int64_t products(int features) const {
-        return std::int64_t{features} * channels * kernel_height * kernel_width;
-    }
 };
 
 // factors: how training rounds them, where that pays and can be done.

@@ -11,7 +11,7 @@
 
 #include <vector>
 
-#include "moments.hpp"
+#include "convolution.hpp"
 #include "positions.hpp"
 
 namespace inkproof {
@@ -101,16 +101,12 @@ inline void transform(const V (&from)[T::from][T::from], V (&to)[T::to][T::to]) 
     }
 }
 
-class WinogradOp : public Op {
+class WinogradOp : public Convolution {
 public:
     WinogradOp(Tensor& in, Tensor& out, const Window& window, int filters, bool has_bias,
                bool is_relu)
-        : Op(in, out), w_(window), has_bias_(has_bias), is_relu_(is_relu),
-          channels_(window.channels), filters_(filters), rows_((window.out_height + 1) / 2),
-          columns_((window.out_width + 1) / 2), kernel_(9 * channels_, filters, true),
-          bias_(1, filters, has_bias) {
-        kernel_.is_kernel = true;
-    }
+        : Convolution(in, out, window, filters, has_bias, is_relu), channels_(window.channels),
+          rows_((window.out_height + 1) / 2), columns_((window.out_width + 1) / 2) {}
 
     void reserve(int blocks, int members, bool training) override;
     void prepare(const Worker& worker) override { transform_kernel(worker, false); }
@@ -123,16 +119,6 @@ public:
         moments.divide(rows_);
         return true;
     }
-    bool reads_output() const override { return is_relu_; }
-    bool leave_mask() override { return is_masked_ = is_relu_; }
-
-    std::vector<Parameter*> parameters() override {
-        if (has_bias_) return {&kernel_, &bias_};
-        return {&kernel_};
-    }
-
-    const char* name() const override { return "convolution"; }
-    std::int64_t products() const override { return w_.products(out_.features); }
 
 private:
     struct Scratch {  // of one thread
@@ -159,15 +145,10 @@ private:
     std::size_t share_size() const;
     void sum_shares(const Step& step, int panel, Range channels) const;
 
-    const Window w_;
-    const bool has_bias_, is_relu_;
-    bool is_masked_ = false;  // errors come with ReLU's part taken
-    const int channels_, filters_, rows_, columns_;  // rows_, columns_: of tiles
-    mutable Parameter kernel_, bias_;
+    const int channels_, rows_, columns_;  // rows_, columns_: of tiles
     Buffer<float> forward_kernel_;  // U, [point][panel of filters][channel][16]
     Buffer<float> back_kernel_;     // the same, [point][panel of channels][filter][16]
     Buffer<float> shares_;          // of U's gradient, [part][panel][point][channel][16]; and the bias'
-    Moments* moments_ = nullptr;
     std::vector<Scratch> scratch_;
 };
 
@@ -501,10 +482,7 @@ void WinogradOp::transform_errors(int block, int tile, int panel, int vectors, f
 // The kernel's gradient is a sum over the batch's tiles, in parts whose number does not hang on that of
 // the threads.
 void WinogradOp::backward(const Step& step, const Worker& worker, bool input_errors) {
-    if (is_relu_ && !is_masked_)
-        each_row(step, worker, out_.features, [&](int block, int k) {
-            mask_by_output(out_, block, k, k + 1, step.vectors(block));
-        });
+    mask_errors(step, worker);
     if (input_errors) send_back(step, worker);
     worker.each(PARTS, [&](int part) {
         add_tiles(step, part, scratch_[static_cast<std::size_t>(worker.member())]);
