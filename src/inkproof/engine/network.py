@@ -1,8 +1,8 @@
 """One network in the engine: its weights, its training pass by pass, its predictions.
 
-Behind it stand two native ones. A chain of dense layers with ReLU that plain gradient descent
-trains goes to the fused one, where each weight is updated while the next product has it in the
-cache; everything else goes to the general one, operation by operation.
+Behind it stand two native ones. A chain of dense layers with ReLU goes to the fused one, where each
+weight is updated while the next product has it in the cache, if every weight moves by its own
+gradient alone; everything else goes to the general one, operation by operation.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -188,17 +188,9 @@ class Network:
         self._make()
 
     def _make(self) -> None:
-        self._fused: Any = None
-        self._general: Any = None
-        self._newest: Literal["fused", "general"] = "fused" if self._stack else "general"
-        if self._stack:
-            self._fused = self._module.Network(
-                [(inputs, units, name == "relu") for inputs, units, name in self._stack],
-                self.threads,
-                self.factors,
-            )
-        else:
-            self._general = self._new_general()
+        self._fused = self._new_fused() if self._stack else None
+        self._general = None if self._stack else self._new_general()
+        self._newest = self._fused or self._general
 
     def share_among(self, threads: int) -> None:
         """Let another number of threads share the work from here on; no result depends on it.
@@ -249,37 +241,28 @@ class Network:
         got = [np.shape(array) for array in weights]
         if got != self._shapes:
             raise ModelError(f"the engine expected weights of the shapes {self._shapes}, got {got}")
-        if self._newest == "fused":
-            self._set_fused(weights)
-        else:
-            self._set_general(weights, "values")
-            if self.averages:
-                self._set_general(weights, "average")
+        trainable = [is_trainable for _, _, is_trainable in self._newest.shapes()]
+        for index, array in enumerate(weights):
+            self._newest.set(index, "values", _as_matrix(array))
+            if self.averages and trainable[index]:
+                self._newest.set(index, "average", _as_matrix(array))
 
     def weights(self) -> Weights:
         """Copy the weights out, in the form that :meth:`set_weights` takes."""
-        if self._newest == "fused":
-            return list(self._fused.weights())
-        return self._get_general("values")
+        return [array for array in self._slot("values") if array is not None]
 
     def averaged_weights(self) -> Weights:
         """Copy out the average of the weights; the weights themselves where none is kept.
 
         What gradients do not move, such as batch normalisation's statistics, is as it is.
         """
-        if self._newest == "fused" or not self.averages:
-            return self.weights()
         return [
             array if average is None else average
-            for array, average in zip(
-                self._get_general("values"), self._slot("average"), strict=True
-            )
+            for array, average in zip(self.weights(), self._slot("average"), strict=True)
         ]
 
     def state(self) -> dict[str, npt.NDArray[np.float32]]:
         """Copy out what the optimiser remembers; :meth:`set_state` takes it back."""
-        if self._general is None:
-            return {}
         return {
             f"{slot}/{index:04d}": array
             for slot in _SLOTS
@@ -294,10 +277,7 @@ class Network:
         ------
         ModelError : arrays that are not this network's
         """
-        if not state:
-            return
-        general = self._use_general()
-        trainable = [is_trainable for _, _, is_trainable in general.shapes()]
+        trainable = [is_trainable for _, _, is_trainable in self._newest.shapes()]
         for name, array in state.items():
             slot, _, number = name.partition("/")
             index = int(number) if number.isascii() and number.isdigit() else -1
@@ -307,7 +287,7 @@ class Network:
                     f"the optimiser's state has no array {name[:40]!r} of the shape "
                     f"{np.shape(array)}"
                 )
-            general.set(index, slot, _as_matrix(array))
+            self._newest.set(index, slot, _as_matrix(array))
 
     def prepare(self, inputs: Inputs, *, scale: float = 1.0, offset: float = 0.0) -> Prepared:
         """Check inputs and make them ready for many passes.
@@ -388,20 +368,6 @@ class Network:
         if rates.shape not in ((), (steps,)):
             raise ModelError(f"learning_rate must be one number or ({steps},), got {rates.shape}")
         rates = np.broadcast_to(rates, (steps,))
-        is_plain = (
-            self._is_plain_descent()
-            and label_smoothing == 0
-            and row_weights is None
-            and augmentation is None
-            and mixup == 0
-            and bool((rates == rates[0]).all())
-        )
-        if self._stack and is_plain:
-            fused = self._use_fused()
-            totals = fused.train(
-                inputs.native(lists=True), labels, order, size, float(rates[0]), poll
-            )
-            return PassTotals(totals, len(order))
         options = self._pass_options(
             inputs.rows,
             size,
@@ -410,21 +376,19 @@ class Network:
             label_smoothing=label_smoothing,
             row_weights=row_weights,
         )
-        if augmentation is not None and not getattr(augmentation, "changes_images", True):
-            augmentation = None
         options |= {"rates": np.ascontiguousarray(rates), "first_step": first_step}
-        if augmentation is not None:
+        if augmentation is not None and getattr(augmentation, "changes_images", True):
             options["augmenter"] = self._augmenter(augmentation)
         if mixup:
             options["mixing"] = _mixing(mixup, steps, seed=seed, epoch=epoch)
-        totals = self._use_general().train(inputs.native(lists=False), labels, order, options, poll)
+        native = self._use(fused=self._moves_by_pieces() and _is_plain(options))
+        totals = native.train(self._data_for(native, inputs), labels, order, options, poll)
         return PassTotals(totals, len(order))
 
     def times(self) -> list[OperationTime]:
         """Say how long each operation took in the last pass of training; none before it."""
-        native = self._fused if self._newest == "fused" else self._general
         names = ("name", "inputs", "outputs", "products", "forward", "backward")
-        return [OperationTime(**dict(zip(names, row, strict=True))) for row in native.times()]
+        return [OperationTime(**dict(zip(names, row, strict=True))) for row in self._newest.times()]
 
     def gradients(
         self,
@@ -447,8 +411,6 @@ class Network:
         general : whether the general network works them out, though the fused one could
         """
         self._check(inputs, labels)
-        if self._stack and not (general or label_smoothing or row_weights is not None):
-            return list(self._use_fused().gradients(inputs.native(lists=True), labels))
         options = self._pass_options(
             inputs.rows,
             inputs.rows,
@@ -457,7 +419,8 @@ class Network:
             label_smoothing=label_smoothing,
             row_weights=row_weights,
         )
-        self._use_general().gradients(inputs.native(lists=False), labels, options)
+        native = self._use(fused=not general and _is_plain(options))
+        native.gradients(self._data_for(native, inputs), labels, options)
         return [
             np.zeros(shape, dtype=np.float32) if array is None else array
             for shape, array in zip(self._shapes, self._slot("gradients"), strict=True)
@@ -480,11 +443,7 @@ class Network:
         result = np.empty((prepared.rows, self.classes), dtype=np.float32)
         if not prepared.rows:
             return result
-        if self._stack:
-            # A list pays for many passes only: one pass makes it as quickly as it reads the rest.
-            self._use_fused(averaged=True).predict(prepared.native(lists=True), result)
-        else:
-            self._general.infer(prepared.native(lists=False), None, result, self.averages, None)
+        self._infer(prepared, None, result, None)
         return result
 
     def evaluate(
@@ -499,68 +458,72 @@ class Network:
         Where an average of the weights is kept, it is what is evaluated.
         """
         self._check(inputs, labels)
-        if self._stack:
-            fused = self._use_fused(averaged=True)
-            totals = fused.evaluate(inputs.native(lists=True), labels, poll)
-        else:
-            totals = self._general.infer(
-                inputs.native(lists=False), labels, None, self.averages, poll
-            )
-        return PassTotals(totals, inputs.rows)
+        return PassTotals(self._infer(inputs, labels, None, poll), inputs.rows)
 
     # --- The two native networks ---------------------------------------------------------------
+
+    def _new_fused(self) -> Any:
+        fused = self._module.Network(
+            [(inputs, units, name == "relu") for inputs, units, name in self._stack or []],
+            self.threads,
+            self.factors,
+        )
+        if self._moves_by_pieces():
+            fused.set_optimizer(self._options)
+        return fused
 
     def _new_general(self) -> Any:
         found = self._operations or operations(self._layers, self._input_shape)
         general = self._module.Graph(found, self.features, self.threads, self.factors)
-        if self._options:
-            general.set_optimizer(self._options)
+        general.set_optimizer(self._options)
         return general
 
-    def _use_fused(self, *, averaged: bool = False) -> Any:
-        """Give the fused network with the newest weights; ``averaged`` ones only to look at."""
-        if self._newest == "general":
-            self._set_fused(self.averaged_weights() if averaged else self.weights())
-            if not averaged:
-                self._newest = "fused"
-        return self._fused
-
-    def _use_general(self) -> Any:
-        if self._general is None:
+    def _use(self, *, fused: bool) -> Any:
+        """Give the fused network, if there is one, or the general one, as the newest."""
+        if not fused and self._general is None:
             self._general = self._new_general()
-        if self._newest == "fused":
-            weights = list(self._fused.weights())
-            self._newest = "general"
-            self.set_weights(weights)
-        return self._general
+        wanted = self._fused if fused and self._stack else self._general
+        if wanted is not self._newest:
+            for slot in ("values", *_SLOTS):
+                for index, array in enumerate(self._slot(slot)):
+                    if array is not None:
+                        wanted.set(index, slot, _as_matrix(array))
+            self._newest = wanted
+        return wanted
 
-    def _set_fused(self, weights: Sequence[npt.NDArray[np.float32]]) -> None:
-        for index in range(len(weights) // 2):
-            kernel, bias = weights[2 * index : 2 * index + 2]
-            self._fused.set_weights(
-                index,
-                np.ascontiguousarray(kernel, dtype=np.float32),
-                np.ascontiguousarray(bias, dtype=np.float32),
-            )
+    def _infer(
+        self,
+        inputs: Prepared,
+        labels: npt.NDArray[np.int64] | None,
+        probabilities: npt.NDArray[np.float32] | None,
+        poll: Poll | None,
+    ) -> tuple[float, int, int, int, float]:
+        native, averaged = self._newest, self.averages
+        if self._stack and native is self._general:  # the other one is quicker
+            native, averaged = self._fused, False
+            for index, array in enumerate(self.averaged_weights()):
+                native.set(index, "values", _as_matrix(array))
+        totals: tuple[float, int, int, int, float] = native.infer(
+            self._data_for(native, inputs), labels, probabilities, averaged, poll
+        )
+        return totals
 
-    def _set_general(self, weights: Sequence[npt.NDArray[np.float32]], slot: str) -> None:
-        trainable = [is_trainable for _, _, is_trainable in self._general.shapes()]
-        for index, array in enumerate(weights):
-            if slot == "values" or trainable[index]:
-                self._general.set(index, slot, _as_matrix(array))
+    def _data_for(self, native: Any, inputs: Prepared) -> Any:
+        return inputs.native(lists=native is self._fused)
 
     def _slot(self, slot: str) -> list[npt.NDArray[np.float32] | None]:
-        arrays = [self._general.get(index, slot) for index in range(len(self._shapes))]
+        arrays = [self._newest.get(index, slot) for index in range(len(self._shapes))]
         return [
             None if array is None else array.reshape(shape)
             for array, shape in zip(arrays, self._shapes, strict=True)
         ]
 
-    def _get_general(self, slot: str) -> Weights:
-        return [array for array in self._slot(slot) if array is not None]
-
-    def _is_plain_descent(self) -> bool:
-        return not any(value for key, value in self._options.items() if key in _BEYOND_PLAIN)
+    def _moves_by_pieces(self) -> bool:
+        """Whether the fused network has the optimiser: with rounded factors, plain descent only."""
+        beyond = _BEYOND_PIECES if self.factors == "floats" else _BEYOND_PLAIN
+        return self._options.get("kind", 0.0) != _MUON and not any(
+            value for key, value in self._options.items() if key in beyond
+        )
 
     def _pass_options(
         self,
@@ -612,9 +575,21 @@ class Network:
             )
 
 
-_BEYOND_PLAIN: Final = frozenset(
-    {"kind", "momentum", "weight_decay", "clipvalue", "clipnorm", "global_clipnorm", "ema_momentum"}
-)
+_MUON: Final = 2.0  # the kind of optimiser
+_BEYOND_PIECES: Final = frozenset({"clipnorm", "global_clipnorm"})
+_BEYOND_PLAIN: Final = _BEYOND_PIECES | {
+    *("kind", "momentum", "weight_decay", "clipvalue", "ema_momentum"),
+}
+
+
+def _is_plain(options: Mapping[str, Any]) -> bool:
+    """Say whether a pass weighs all rows alike and takes inputs and labels as they are."""
+    return (
+        options["label_smoothing"] == 0
+        and options["row_weights"] is None
+        and "augmenter" not in options
+        and "mixing" not in options
+    )
 
 
 def _checked_threads(threads: int) -> int:

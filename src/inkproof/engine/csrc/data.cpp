@@ -192,7 +192,8 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
 }
 
 // From the rows; counting sorts by input and, of each part's inputs, by the length of their lists.
-void SparseInputs::list_columns(int features, int lanes, std::size_t lane_stride) {
+void SparseInputs::list_columns(int features, int lanes, std::size_t lane_stride,
+                                bool lists_all) {
     counts.assign(static_cast<std::size_t>(features), 0);
     const Entry* end = row(lanes - 1, parts);
     for (const Entry* entry = rows.get(); entry != end; ++entry) ++counts[entry->offset / PANEL];
@@ -200,17 +201,18 @@ void SparseInputs::list_columns(int features, int lanes, std::size_t lane_stride
     columns.resize(static_cast<std::size_t>(features));
     column_bounds.assign(1, 0);
     std::uint32_t begin = 0;
+    const std::uint32_t shortest = lists_all ? 0 : 1;
     for (int first = 0; first < features; first += SPARSE_INPUTS) {
         const int after = std::min(first + SPARSE_INPUTS, features);
         of_length.assign(static_cast<std::size_t>(lanes) + 1, 0);
         for (int k = first; k < after; ++k) ++of_length[counts[static_cast<std::size_t>(k)]];
         int at = column_bounds.back();
-        for (std::size_t length = 1; length < of_length.size(); ++length)
+        for (std::size_t length = shortest; length < of_length.size(); ++length)
             at += std::exchange(of_length[length], at);
         column_bounds.push_back(at);
         for (int k = first; k < after; ++k) {
             std::uint32_t& count = counts[static_cast<std::size_t>(k)];
-            if (count == 0) continue;
+            if (count < shortest) continue;
             columns[static_cast<std::size_t>(of_length[count]++)] = {
                 static_cast<std::uint32_t>(k * PANEL), begin, begin + count};
             begin += std::exchange(count, begin);

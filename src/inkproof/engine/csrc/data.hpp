@@ -60,7 +60,7 @@ struct SparseInputs {
         return rows.get() + row_bounds[static_cast<std::size_t>(lane * (parts + 1) + part)];
     }
 
-    // Of each input that is not zero in the whole batch, by lanes in order; offset: lane *
+    // Of each input that is not zero in the whole batch (or all), by lanes in order; offset: lane *
     // lane_stride. The inputs come part by part. Within a part those come together that are filled in
     // as many lanes: the processor foresees the end of a loop that is as long as the one before.
     struct Column {
@@ -71,7 +71,7 @@ struct SparseInputs {
     std::vector<int> column_bounds;  // [part + 1]
     Buffer<Entry> by_input;
 
-    void list_columns(int features, int lanes, std::size_t lane_stride);
+    void list_columns(int features, int lanes, std::size_t lane_stride, bool lists_all);
 
     int parts = 0;
     std::vector<std::uint32_t> counts;  // of each input's entries; and where the next one goes

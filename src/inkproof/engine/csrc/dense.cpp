@@ -29,12 +29,10 @@ public:
         }
     }
 
-    void reserve(int blocks, int members, bool training) override {
+    void reserve(int blocks, int, bool training) override {
         const std::size_t wanted = static_cast<std::size_t>(blocks) * BLOCK * lane_stride_;
         if (!training || transposed_.size() >= wanted) return;
         transposed_ = Buffer<float>(wanted);
-        scratch_.clear();
-        for (int i = 0; i < members; ++i) scratch_.emplace_back(GROUP * PANEL);
         reserve_halves(blocks);
     }
 
@@ -114,25 +112,11 @@ public:
         worker.each(panels_ * groups, [&](int task) {
             const int panel = task / groups, first = task % groups * GROUP;
             const int count = std::min(GROUP, in_.features - first);
-            float* gradient = scratch_[static_cast<std::size_t>(worker.member())].get();
-            std::fill(gradient, gradient + count * PANEL, 0.0f);
-            const float* errors = lane(0) + panel * PANEL;
             if (halves_)
-                add_gradient_half(gradient, first, count, panel, step.lanes);
+                use_gradient_half(step, panel, first, count);
             else
-                update_panels(gradient, 0, 1, rows_.get(), count, in_.value(0, first), in_.stride,
-                              errors, lane_stride_, step.lanes, 1.0f);
-            deliver(step, kernel_,
-                    panel * kernel_.panel_stride + static_cast<std::size_t>(first * PANEL),
-                    gradient, count * PANEL);
-            if (first != 0 || !has_bias_) return;
-            for (int j = 0; j < PANEL; j += VL) {
-                V sum{};
-                for (int b = 0; b < step.lanes; ++b)
-                    sum += load(errors + static_cast<std::size_t>(b) * lane_stride_ + j);
-                store(gradient + j, sum);
-            }
-            deliver(step, bias_, static_cast<std::size_t>(panel * PANEL), gradient, PANEL);
+                use_gradient(step, panel, first, count);
+            if (first == 0 && has_bias_) use_bias_gradient(step, panel);
         });
     }
 
@@ -149,6 +133,29 @@ public:
     }
 
 private:
+    void use_gradient(const Step& step, int panel, int first, int count) {
+        const std::size_t at = panel * kernel_.panel_stride;
+        if (!step.descent && !step.adds_gradients) {
+            float* from = kernel_.gradients.get() + at + first * PANEL;
+            std::fill(from, from + count * PANEL, 0.0f);
+        }
+        with_use(step.descent, kernel_, [&](const auto& use) {
+            update_panels(use, at, 0, 1, rows_.get() + first, count, in_.value(0, first),
+                          in_.stride, lane(0) + panel * PANEL, lane_stride_, step.lanes);
+        });
+    }
+
+    void use_bias_gradient(const Step& step, int panel) {
+        alignas(64) float gradient[PANEL];
+        for (int j = 0; j < PANEL; j += VL) {
+            V sum{};
+            const float* errors = lane(0) + panel * PANEL + j;
+            for (int b = 0; b < step.lanes; ++b, errors += lane_stride_) sum += load(errors);
+            store(gradient + j, sum);
+        }
+        deliver(step, bias_, static_cast<std::size_t>(panel * PANEL), gradient, PANEL);
+    }
+
 #if INKPROOF_HALF
     void reserve_halves(int blocks) {
         if (!halves_) return;
@@ -210,10 +217,14 @@ private:
         });
     }
 
-    void add_gradient_half(float* gradient, int first, int count, int panel, int lanes) const {
+    void use_gradient_half(const Step& step, int panel, int first, int count) {
+        alignas(64) float gradient[GROUP * PANEL] = {};
         update_panels_half(gradient, {}, 0, 1, rows_.get(), count, in_halves_.lanes(0, first),
                            in_halves_.stride(), transposed_pairs_.get() + panel * PANEL,
-                           lane_stride_, lanes, 1.0f);
+                           lane_stride_, step.lanes, 1.0f);
+        deliver(step, kernel_,
+                panel * kernel_.panel_stride + static_cast<std::size_t>(first * PANEL), gradient,
+                count * PANEL);
     }
 
     TensorHalves in_halves_, out_halves_;
@@ -227,7 +238,7 @@ private:
     void add_halves(int, int, int, Range, float*) const {}
     void pair_errors(int, int) const {}
     void send_back_halves(const Step&, const Worker&) {}
-    void add_gradient_half(float*, int, int, int, int) const {}
+    void use_gradient_half(const Step&, int, int, int) {}
 #endif
 
     float* lane(int block) const {
@@ -242,7 +253,6 @@ private:
     Buffer<std::uint32_t> rows_;     // where each input's row of a panel begins
     Buffer<UnitAt> units_;
     Buffer<float> transposed_;       // the errors, [block][lane][unit]
-    std::vector<Buffer<float>> scratch_;  // of each thread
 };
 
 }  // namespace

@@ -31,6 +31,7 @@ Graph::Graph(const std::vector<OpSpec>& specs, int features, int threads, Factor
         products_ += op->products();
         for (Parameter* p : op->parameters()) {
             parameters_.push_back(p);
+            p->reserve_gradients();
             learns = learns || p->trainable;
             if (p->is_kernel) kernels.push_back(p);
         }
@@ -331,10 +332,10 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
             step.epoch = options.epoch;
             step.number = static_cast<std::uint32_t>(number);
             step.first_block = static_cast<int>((first - batch_first) / BLOCK);
-            if (by_pieces) step.optimizer = &optimizer_;
-            if (member == 0 && descends && first == batch_first)
-                optimizer_.begin_step(options.rates[number],
-                                      options.first_step + static_cast<std::int64_t>(number) + 1);
+            const Descent descent =
+                optimizer_.step(descends ? options.rates[number] : 0.0f,
+                                options.first_step + static_cast<std::int64_t>(number) + 1);
+            if (by_pieces) step.descent = &descent;
             gather(data, order, first, step, options.augmenter, worker);
             const float mixing = options.mixing ? options.mixing[number] : 1.0f;
             if (mixing < 1) mix(step, mixing, worker);
@@ -358,7 +359,7 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
                 lap(times_[i].backward);
             }
             if (descends && !by_pieces && next == batch_end)
-                optimizer_.descend(parameters_, worker);
+                optimizer_.descend(descent, worker);
             worker.barrier();  // so that all see the same stop
             first = next;
         }

@@ -9,8 +9,9 @@
 
 #include "augment.hpp"
 #include "data.hpp"
-#include "network.hpp"
+#include "laps.hpp"
 #include "ops.hpp"
+#include "pass.hpp"
 
 namespace inkproof {
 
@@ -29,19 +30,6 @@ struct OpSpec {
     std::string kind;
     std::vector<int> integers;
     std::vector<float> floats;
-};
-
-// What a pass of training does besides going through the rows.
-struct PassOptions {
-    std::int64_t batch_size = 32;
-    const float* rates = nullptr;        // of each step
-    std::int64_t first_step = 0;         // steps that were made before this pass
-    std::uint64_t seed = 0;
-    std::uint32_t epoch = 1;
-    float label_smoothing = 0;
-    const float* row_weights = nullptr;  // of each row of the data; none: 1
-    const float* mixing = nullptr;       // of each step: how much of its own image a row keeps
-    const Augmenter* augmenter = nullptr;
 };
 
 class Graph {

@@ -166,18 +166,22 @@ static inline void backward_rows(const float* w, const std::uint32_t* rows, int 
         });
 }
 
-// --- g[input][unit] = sum over lanes of x[input][lane] t[lane][unit];  w += scale g --------------
+// --- g[input][unit] = sum over lanes of x[input][lane] t[lane][unit] -----------------------------
+//
+// `use` takes each vector of the gradient, for numbers from a place in the weights' memory: see
+// descent.hpp.
 
-// x: K listed inputs, one after the other; t: from the first of P panels' units.
-template <int K, int P>
-static inline void update_tile(float* w, std::size_t panel_stride, const std::uint32_t* rows,
-                               const float* x, std::size_t block_stride, const float* t,
-                               std::size_t t_stride, int lanes, float scale) {
+// at: where the first panel begins; x: K listed inputs, one after the other; t: from the first of P
+// panels' units.
+template <int K, int P, typename Use>
+static inline void update_tile(const Use& use, std::size_t at, std::size_t panel_stride,
+                               const std::uint32_t* rows, const float* x, std::size_t block_stride,
+                               const float* t, std::size_t t_stride, int lanes) {
     // The weights are wanted at the end, and may come from far away.
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
-        for (int i = 0; i < K; ++i) __builtin_prefetch(w + p * panel_stride + rows[i], 1);
+        for (int i = 0; i < K; ++i) use.expect(at + p * panel_stride + rows[i]);
     V sum[K][P * VP];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)
@@ -204,28 +208,27 @@ static inline void update_tile(float* w, std::size_t panel_stride, const std::ui
 #pragma GCC unroll 16
         for (int i = 0; i < K; ++i)
 #pragma GCC unroll 16
-            for (int j = 0; j < VP; ++j) {
-                float* at = w + p * panel_stride + rows[i] + j * VL;
-                store(at, load(at) + sum[i][p * VP + j] * scale);
-            }
+            for (int j = 0; j < VP; ++j)
+                use(at + p * panel_stride + rows[i] + j * VL, sum[i][p * VP + j]);
 }
 
-static inline void update_panels(float* w, std::size_t panel_stride, int panels,
-                                 const std::uint32_t* rows, int count, const float* x,
+template <typename Use>
+static inline void update_panels(const Use& use, std::size_t at, std::size_t panel_stride,
+                                 int panels, const std::uint32_t* rows, int count, const float* x,
                                  std::size_t block_stride, const float* t, std::size_t t_stride,
-                                 int lanes, float scale) {
+                                 int lanes) {
     for (int k = 0; k < count; k += UPDATE_INPUTS)
         with_constant<UPDATE_INPUTS>(
             count - k < UPDATE_INPUTS ? count - k : UPDATE_INPUTS, [&](auto wanted) {
                 constexpr int K = decltype(wanted)::value;
                 int p = 0;
                 for (; p + UPDATE_PANELS <= panels; p += UPDATE_PANELS)
-                    update_tile<K, UPDATE_PANELS>(w + p * panel_stride, panel_stride, rows + k,
-                                                  x + k * BLOCK, block_stride, t + p * PANEL,
-                                                  t_stride, lanes, scale);
+                    update_tile<K, UPDATE_PANELS>(use, at + p * panel_stride, panel_stride,
+                                                  rows + k, x + k * BLOCK, block_stride,
+                                                  t + p * PANEL, t_stride, lanes);
                 for (; p < panels; ++p)
-                    update_tile<K, 1>(w + p * panel_stride, panel_stride, rows + k, x + k * BLOCK,
-                                      block_stride, t + p * PANEL, t_stride, lanes, scale);
+                    update_tile<K, 1>(use, at + p * panel_stride, panel_stride, rows + k,
+                                      x + k * BLOCK, block_stride, t + p * PANEL, t_stride, lanes);
             });
 }
 
@@ -265,11 +268,11 @@ static inline void sparse_forward(const float* w, std::size_t panel_stride, cons
     for (int j = 0; j < P * VP; ++j) store(y + j * VL, sum[j]);
 }
 
-// w[unit] += scale * sum over an input's list of value t[lane][unit], for one input; offsets: of the
-// lanes' rows of t.
-template <int P>
-static inline void sparse_update(float* w, std::size_t panel_stride, const Entry* list,
-                                 const Entry* end, const float* t, float scale) {
+// g[unit] = sum over an input's list of value t[lane][unit], for one input, whose weights are at
+// `at`; offsets: of the lanes' rows of t.
+template <int P, typename Use>
+static inline void sparse_update(const Use& use, std::size_t at, std::size_t panel_stride,
+                                 const Entry* list, const Entry* end, const float* t) {
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = V{};
@@ -277,10 +280,7 @@ static inline void sparse_update(float* w, std::size_t panel_stride, const Entry
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
-        for (int j = 0; j < VP; ++j) {
-            float* to = w + p * panel_stride + j * VL;
-            store(to, load(to) + sum[p * VP + j] * scale);
-        }
+        for (int j = 0; j < VP; ++j) use(at + p * panel_stride + j * VL, sum[p * VP + j]);
 }
 
 // --- The same sum for so few lanes that units are the vector -------------------------------------

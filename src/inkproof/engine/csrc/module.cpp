@@ -69,25 +69,7 @@ private:
     std::unique_ptr<nb::python_error> error_;
 };
 
-template <typename Get>
-nb::list arrays(const Network& network, Get&& get) {
-    nb::list result;
-    for (std::size_t i = 0; i < network.layers().size(); ++i) {
-        const LayerSpec& spec = network.layers()[i].spec;
-        const auto inputs = static_cast<std::size_t>(spec.inputs);
-        const auto units = static_cast<std::size_t>(spec.units);
-        auto* kernel = new float[inputs * units];
-        nb::capsule kernel_owner(kernel, [](void* p) noexcept { delete[] static_cast<float*>(p); });
-        auto* bias = new float[units];
-        nb::capsule bias_owner(bias, [](void* p) noexcept { delete[] static_cast<float*>(p); });
-        get(static_cast<int>(i), kernel, bias);
-        result.append(Kernel(kernel, {inputs, units}, kernel_owner).cast());
-        result.append(Bias(bias, {units}, bias_owner).cast());
-    }
-    return result;
-}
-
-// Copies out one array of a graph, in Keras' layout; (columns,) where there is one row.
+// Copies out one array of a network, in Keras' layout; (columns,) where there is one row.
 nb::object array_of(const Parameter& parameter, const Buffer<float>& values) {
     auto* numbers = new float[parameter.count()];
     nb::capsule owner(numbers, [](void* p) noexcept { delete[] static_cast<float*>(p); });
@@ -164,51 +146,37 @@ nb::tuple as_tuple(const Totals& totals) {
                           totals.last_loss);
 }
 
-void bind_graph(nb::module_& m) {
-    nb::class_<Augmenter>(m, "Augmenter")
-        .def("__init__", [](Augmenter* self, const nb::dict& options, int height, int width,
-                            int channels) {
-            new (self) Augmenter(augment_spec(options), height, width, channels);
-        });
-
-    nb::class_<Graph>(m, "Graph")
-        .def("__init__",
-             [](Graph* self,
-                const std::vector<std::tuple<std::string, std::vector<int>, std::vector<float>>>&
-                    operations,
-                int features, int threads, const std::string& factors) {
-                 std::vector<OpSpec> specs;
-                 for (const auto& [kind, integers, floats] : operations)
-                     specs.push_back({kind, integers, floats});
-                 new (self) Graph(specs, features, threads, factors_of(factors));
-             })
+// What both kinds of networks can do.
+template <typename Net>
+void bind_network(nb::class_<Net>& network) {
+    network
         .def("set_optimizer",
-             [](Graph& self, const std::map<std::string, double>& options) {
+             [](Net& self, const std::map<std::string, double>& options) {
                  self.optimizer().set(optimizer_of(options));
              })
         .def("shapes",
-             [](const Graph& self) {
+             [](const Net& self) {
                  std::vector<std::tuple<int, int, bool>> shapes;
                  for (const Parameter* p : self.parameters())
                      shapes.emplace_back(p->rows, p->columns, p->trainable);
                  return shapes;
              })
         .def("set",
-             [](Graph& self, std::size_t index, const std::string& slot, Array2<float> values) {
+             [](Net& self, std::size_t index, const std::string& slot, Array2<float> values) {
                  Parameter& parameter = *self.parameters().at(index);
                  Buffer<float>& into = slot_of(parameter, slot);
                  if (into.size() == 0) into = Buffer<float>(parameter.values.size());
                  parameter.put(into, values.data());
              })
         .def("get",
-             [](const Graph& self, std::size_t index, const std::string& slot) -> nb::object {
+             [](const Net& self, std::size_t index, const std::string& slot) -> nb::object {
                  Parameter& parameter = *self.parameters().at(index);
                  const Buffer<float>& from = slot_of(parameter, slot);
                  if (from.size() == 0) return nb::none();
                  return array_of(parameter, from);
              })
         .def("train",
-             [](Graph& self, const Data& data, Array1<std::int64_t> labels,
+             [](Net& self, const Data& data, Array1<std::int64_t> labels,
                 Array1<std::int64_t> order, const nb::dict& given, const nb::object& function) {
                  const PassOptions options = pass_of(given);
                  Poll poll(function);
@@ -224,9 +192,9 @@ void bind_graph(nb::module_& m) {
              },
              nb::arg("data"), nb::arg("labels"), nb::arg("order"), nb::arg("options"),
              nb::arg("poll").none())
-        .def("times", [](const Graph& self) { return as_list(self.times()); })
+        .def("times", [](const Net& self) { return as_list(self.times()); })
         .def("gradients",
-             [](Graph& self, const Data& data, Array1<std::int64_t> labels, const nb::dict& given) {
+             [](Net& self, const Data& data, Array1<std::int64_t> labels, const nb::dict& given) {
                  const PassOptions options = pass_of(given);
                  Totals totals;
                  {
@@ -236,7 +204,7 @@ void bind_graph(nb::module_& m) {
                  return as_tuple(totals);
              })
         .def("infer",
-             [](Graph& self, const Data& data, const nb::object& labels,
+             [](Net& self, const Data& data, const nb::object& labels,
                 const nb::object& probabilities, bool averaged, const nb::object& function) {
                  Poll poll(function);
                  const std::int64_t* wanted =
@@ -259,11 +227,41 @@ void bind_graph(nb::module_& m) {
              nb::arg("averaged"), nb::arg("poll").none());
 }
 
+void bind_networks(nb::module_& m) {
+    nb::class_<Augmenter>(m, "Augmenter")
+        .def("__init__", [](Augmenter* self, const nb::dict& options, int height, int width,
+                            int channels) {
+            new (self) Augmenter(augment_spec(options), height, width, channels);
+        });
+
+    nb::class_<Graph> graph(m, "Graph");
+    using Operation = std::tuple<std::string, std::vector<int>, std::vector<float>>;
+    graph.def("__init__", [](Graph* self, const std::vector<Operation>& operations, int features,
+                             int threads, const std::string& factors) {
+        std::vector<OpSpec> specs;
+        for (const auto& [kind, integers, floats] : operations)
+            specs.push_back({kind, integers, floats});
+        new (self) Graph(specs, features, threads, factors_of(factors));
+    });
+    bind_network(graph);
+
+    nb::class_<Network> network(m, "Network");
+    using Dense = std::tuple<int, int, bool>;
+    network.def("__init__", [](Network* self, const std::vector<Dense>& layers, int threads,
+                               const std::string& factors) {
+        std::vector<LayerSpec> specs;
+        for (const auto& [inputs, units, is_relu] : layers)
+            specs.push_back({inputs, units, is_relu ? Activation::relu : Activation::linear});
+        new (self) Network(specs, threads, factors_of(factors));
+    });
+    bind_network(network);
+}
+
 }  // namespace
 
 NB_MODULE(INKPROOF_MODULE, m) {
     bind_augment(m);
-    bind_graph(m);
+    bind_networks(m);
 
     m.attr("HAS_HALVES") = INKPROOF_HALF != 0;
     m.def("multiply_add_rate", &multiply_add_rate, nb::arg("seconds"),
@@ -278,78 +276,4 @@ NB_MODULE(INKPROOF_MODULE, m) {
              },
              nb::keep_alive<1, 2>());  // the numbers stay where they are
 
-    nb::class_<Network>(m, "Network")
-        .def("__init__",
-             [](Network* self, const std::vector<std::tuple<int, int, bool>>& layers, int threads,
-                const std::string& factors) {
-                 std::vector<LayerSpec> specs;
-                 for (const auto& [inputs, units, is_relu] : layers)
-                     specs.push_back(
-                         {inputs, units, is_relu ? Activation::relu : Activation::linear});
-                 new (self) Network(specs, threads, factors_of(factors));
-             })
-        .def("set_weights",
-             [](Network& self, int layer, Array2<float> kernel, Array1<float> bias) {
-                 self.set_weights(layer, kernel.data(), bias.data());
-             })
-        .def("weights",
-             [](const Network& self) {
-                 return arrays(self, [&](int i, float* kernel, float* bias) {
-                     self.get_weights(i, kernel, bias);
-                 });
-             })
-        .def("train",
-             [](Network& self, const Data& data, Array1<std::int64_t> labels,
-                Array1<std::int64_t> order, int batch_size, float learning_rate,
-                const nb::object& poll_function) {
-                 Poll poll(poll_function);
-                 Totals totals;
-                 {
-                     nb::gil_scoped_release unlock;
-                     totals = self.train(data, labels.data(), order.data(),
-                                         static_cast<std::int64_t>(order.shape(0)), batch_size,
-                                         learning_rate,
-                                         [&](std::int64_t done) { return poll(done); });
-                 }
-                 poll.rethrow();
-                 return as_tuple(totals);
-             },
-             nb::arg("data"), nb::arg("labels"), nb::arg("order"), nb::arg("batch_size"),
-             nb::arg("learning_rate"), nb::arg("poll").none())
-        .def("times", [](const Network& self) { return as_list(self.times()); })
-        .def("gradients",
-             [](Network& self, const Data& data, Array1<std::int64_t> labels) {
-                 {
-                     nb::gil_scoped_release unlock;
-                     self.gradients(data, labels.data());
-                 }
-                 return arrays(self, [&](int i, float* kernel, float* bias) {
-                     self.get_gradients(i, kernel, bias);
-                 });
-             })
-        .def("predict",
-             [](Network& self, const Data& data,
-                nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> probabilities) {
-                 Poll poll{nb::none()};
-                 {
-                     nb::gil_scoped_release unlock;
-                     self.infer(data, nullptr, probabilities.data(),
-                                [&](std::int64_t done) { return poll(done); });
-                 }
-                 poll.rethrow();
-             })
-        .def("evaluate",
-             [](Network& self, const Data& data, Array1<std::int64_t> labels,
-                const nb::object& poll_function) {
-                 Poll poll(poll_function);
-                 Totals totals;
-                 {
-                     nb::gil_scoped_release unlock;
-                     totals = self.infer(data, labels.data(), nullptr,
-                                         [&](std::int64_t done) { return poll(done); });
-                 }
-                 poll.rethrow();
-                 return as_tuple(totals);
-             },
-             nb::arg("data"), nb::arg("labels"), nb::arg("poll").none());
 }

@@ -25,11 +25,11 @@ Range listed(const Operand& operand, Range inputs) {
     return {find(inputs.begin), find(inputs.end)};
 }
 
-// Of pairs of inputs, or of tiles; but no power of two, that one input's weights of all panels spread
+// Whole pairs of inputs, or tiles; but no power of two, that one input's weights of all panels spread
 // over the cache's sets.
-std::size_t panel_stride(int inputs, bool is_tiled) {
+int padded_inputs(int inputs, bool is_tiled) {
     const int padded = round_up(inputs, is_tiled ? 32 : 2);
-    return static_cast<std::size_t>(padded % 64 == 0 && !is_tiled ? padded + 2 : padded) * PANEL;
+    return padded % 64 == 0 && !is_tiled ? padded + 2 : padded;
 }
 
 }  // namespace
@@ -39,20 +39,16 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads, Factors facto
       uses_halves_(factors_ == Factors::halves),
       uses_tiles_(factors_ == Factors::tiles || factors_ == Factors::emulated_tiles),
       team_(threads), scratch_(static_cast<std::size_t>(threads)) {
-    for (std::size_t i = 0; i < specs.size(); ++i) {
-        Layer layer;
-        layer.spec = specs[i];
-        layer.panels = (specs[i].units + PANEL - 1) / PANEL;
-        layer.padded = layer.panels * PANEL;
-        layer.lane_stride = static_cast<std::size_t>(layer.panels | 1) * PANEL;
-        layer.panel_stride = panel_stride(specs[i].inputs, uses_tiles_);
-        const bool last = i + 1 == specs.size();
+    for (const LayerSpec& spec : specs) {
+        Layer layer(spec, padded_inputs(spec.inputs, uses_tiles_));
+        const bool is_last = layers_.size() + 1 == specs.size();
         layer.wide = (layer.panels >= threads || uses_tiles_) &&
-                     !(last && specs[i].units <= NARROW_UNITS);
-        layer.halves = layer.panels >= 8 ? 2 : 1;
-        layer.weights = Buffer<float>(layer.panels * layer.panel_stride);
-        layer.biases = Buffer<float>(static_cast<std::size_t>(layer.padded));
+                     !(is_last && spec.units <= NARROW_UNITS);
         layers_.push_back(std::move(layer));
+    }
+    for (Layer& layer : layers_) {
+        parameters_.push_back(&layer.kernel);
+        parameters_.push_back(&layer.bias);
     }
     last_in_shares_ = !uses_tiles_ && layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
     input_parts_ = Data::parts(specs.front().inputs);
@@ -60,41 +56,6 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads, Factors facto
     all_inputs_ = Buffer<std::uint32_t>(static_cast<std::size_t>(round_up(inputs, 2)));
     for (int k = 0; k < round_up(inputs, 2); ++k)
         all_inputs_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(k * PANEL);
-}
-
-void Network::set_weights(int index, const float* kernel, const float* bias) {
-    const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    const int units = layer.spec.units;
-    for (int k = 0; k < layer.spec.inputs; ++k)
-        for (int u = 0; u < units; ++u)
-            layer.weights[u / PANEL * layer.panel_stride + static_cast<std::size_t>(k * PANEL) +
-                          u % PANEL] = kernel[static_cast<std::size_t>(k) * units + u];
-    std::copy(bias, bias + units, layer.biases.get());
-}
-
-namespace {
-
-void from_panels(const Layer& layer, const float* weights, const float* biases, float* kernel,
-                 float* bias) {
-    const int units = layer.spec.units;
-    for (int k = 0; k < layer.spec.inputs; ++k)
-        for (int u = 0; u < units; ++u)
-            kernel[static_cast<std::size_t>(k) * units + u] =
-                weights[u / PANEL * layer.panel_stride + static_cast<std::size_t>(k * PANEL) +
-                        u % PANEL];
-    std::copy(biases, biases + units, bias);
-}
-
-}  // namespace
-
-void Network::get_weights(int index, float* kernel, float* bias) const {
-    const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    from_panels(layer, layer.weights.get(), layer.biases.get(), kernel, bias);
-}
-
-void Network::get_gradients(int index, float* kernel, float* bias) const {
-    const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    from_panels(layer, layer.weight_sums.get(), layer.bias_sums.get(), kernel, bias);
 }
 
 Batch Network::make_batch(int lanes, int members) const {
@@ -238,7 +199,7 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
             for (int u = group * PANEL; u < group_end * PANEL; ++u)
                 for (int v = first; v < first + count; ++v)
                     store(y + block * y_stride + u * BLOCK + v * VL,
-                          splat(layer.biases[static_cast<std::size_t>(u)]));
+                          splat(layer.bias.values[static_cast<std::size_t>(u)]));
         });
         for (int k = 0; k < from.count; k += INPUTS_AT_ONCE)
             for (int p = group; p < group_end; ++p)
@@ -249,7 +210,7 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
                         return add_inputs_half(
                             index, from, p, block, {first, first + count},
                             {k / 2, std::min(k + INPUTS_AT_ONCE, from.count) / 2}, at);
-                    forward_panel(layer.weights.get() + p * layer.panel_stride, from.rows + k,
+                    forward_panel(layer.kernel.values.get() + p * layer.kernel.panel_stride, from.rows + k,
                                   std::min(INPUTS_AT_ONCE, from.count - k),
                                   from.x + block * from.block_stride + k * BLOCK, at,
                                   std::min(PANEL, units - p * PANEL), first, count);
@@ -260,32 +221,33 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
 
 // The first layer's outputs, of sparse data; where there is a batch before, after the update that it
 // asks for. Each part of the inputs goes through both while its weights are in the cache.
-void Network::forward_sparse(const Batch* before, float scale, Batch& batch, int member,
-                             Range panels, Range vectors, Scratch& scratch) const {
-    const Layer& layer = layers_.front();
+void Network::forward_sparse(const Batch* before, const Descent& descent, Batch& batch, int member,
+                             Range panels, Range vectors, Scratch& scratch) {
+    Layer& layer = layers_.front();
     const auto at = static_cast<std::size_t>(member);
     const SparseInputs& inputs = batch.sparse[at];
     const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
     const int begin = vectors.begin * VL, end = std::min(vectors.end * VL, batch.lanes);
-    if (before) update_biases(0, *before, panels, layer.biases.get(), scale);
+    if (before) update_biases(0, *before, panels, &descent);
     each_group(panels, [&](Range group) {
         const auto stride = static_cast<std::size_t>((group.end - group.begin) * PANEL);
-        const float* w = layer.weights.get() + group.begin * layer.panel_stride;
-        const float* bias = layer.biases.get() + group.begin * PANEL;
+        const float* w = layer.kernel.values.get() + group.begin * layer.kernel.panel_stride;
+        const float* bias = layer.bias.values.get() + group.begin * PANEL;
         float* t = scratch.transposed.get();
         for (int lane = begin; lane < end; ++lane)
             std::copy(bias, bias + stride, t + static_cast<std::size_t>(lane) * stride);
         for (int part = 0; part < input_parts_; ++part) {
             if (before) {
                 const int* bounds = &before->sparse[at].column_bounds[static_cast<std::size_t>(part)];
-                update_columns(before->sparse[at], {bounds[0], bounds[1]}, group,
-                               layer.weights.get(), scale);
+                descent.with(layer.kernel, [&](const auto& use) {
+                    update_columns(before->sparse[at], {bounds[0], bounds[1]}, group, use);
+                });
             }
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
                 for (int lane = begin; lane < end; ++lane) {
                     scratch.ahead.some(1);
                     sparse_forward<decltype(count)::value>(
-                        w, layer.panel_stride, inputs.row(lane, part), inputs.row(lane, part + 1),
+                        w, layer.kernel.panel_stride, inputs.row(lane, part), inputs.row(lane, part + 1),
                         t + static_cast<std::size_t>(lane) * stride);
                 }
             });
@@ -349,11 +311,11 @@ void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch)
             }
             end = to;
         }
-        std::copy(layer.biases.get(), layer.biases.get() + layer.padded, y);
+        std::copy(layer.bias.values.get(), layer.bias.values.get() + layer.padded, y);
         each_group({0, layer.panels}, [&](Range group) {
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
                 sparse_forward<decltype(count)::value>(
-                    layer.weights.get() + group.begin * layer.panel_stride, layer.panel_stride,
+                    layer.kernel.values.get() + group.begin * layer.kernel.panel_stride, layer.kernel.panel_stride,
                     list, end, y + group.begin * PANEL);
             });
         });
@@ -381,11 +343,11 @@ void Network::forward_shares(const Batch& batch, int member) {
             float* y = output_shares_[half].get() + block * y_stride;
             for (int u = 0; u < layer.spec.units; ++u)
                 for (int j = first; j < first + count; ++j) {
-                    const float bias = layer.biases[static_cast<std::size_t>(u)];
+                    const float bias = layer.bias.values[static_cast<std::size_t>(u)];
                     store(y + u * BLOCK + j * VL, half == 0 ? splat(bias) : V{});
                 }
             for (int p = 0; p < layer.panels; ++p)
-                forward_panel(layer.weights.get() + p * layer.panel_stride,
+                forward_panel(layer.kernel.values.get() + p * layer.kernel.panel_stride,
                               from.rows + mine.begin, mine.end - mine.begin,
                               from.x + block * from.block_stride + mine.begin * BLOCK,
                               y + p * PANEL * BLOCK,
@@ -477,7 +439,7 @@ void Network::backward_shares(int index, const Batch& batch, int member, Scratch
             const float* e = errors_[static_cast<std::size_t>(index)].get() +
                              b * static_cast<std::size_t>(layer.padded * BLOCK);
             for (int u = 0; u == 0 || u < count; u += INPUTS_AT_ONCE)
-                backward_rows(layer.weights.get(), below.rows + first,
+                backward_rows(layer.kernel.values.get(), below.rows + first,
                               std::min(BACKWARD_INPUTS, below.count - first),
                               scratch.units.get() + u, std::min(INPUTS_AT_ONCE, count - u), e,
                               into.get() + b * below_stride, vectors, u == 0);
@@ -490,7 +452,7 @@ int Network::list_units(int index, const Batch& batch, int member, Range panels,
                         UnitAt* list) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const auto at = [&](std::size_t unit) {
-        return UnitAt{unit / PANEL * layer.panel_stride + unit % PANEL, unit * BLOCK};
+        return UnitAt{unit / PANEL * layer.kernel.panel_stride + unit % PANEL, unit * BLOCK};
     };
     int count = 0;
     if (static_cast<std::size_t>(index) + 1 < layers_.size()) {
@@ -533,41 +495,62 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
     }
 }
 
-// weights += scale * gradient, for some panels and some inputs. Whoever has input 0 has the biases.
+// Uses the gradient, for some panels and some inputs. Whoever has input 0 has the biases.
 void Network::update(int index, const Batch& batch, bool sparse, int member, Range panels,
-                     Range inputs, float* weights, float* biases, float scale) const {
-    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+                     Range inputs, const Descent* descent) {
+    Layer& layer = layers_[static_cast<std::size_t>(index)];
     const Operand from = operand(index, batch, member);
-    const float* t = transposed_[static_cast<std::size_t>(index)].get();
-    const std::size_t t_stride = layer.lane_stride;
-    if (index == 0 && sparse) {
-        const SparseInputs& filled = batch.sparse[static_cast<std::size_t>(member)];
-        const int count = filled.column_bounds.back();
-        const Range columns = layer.wide ? Range{0, count} : share(count, 1, member, threads());
-        each_group(panels, [&](Range group) {
-            update_columns(filled, columns, group, weights, scale);
-        });
-    } else if (layer.half) {
+    if (layer.half) {
         const Range whole{inputs.begin, round_up(inputs.end, 2)};
-        update_half(index, batch, from, listed(from, whole), panels, weights, scale);
+        update_half(index, batch, from, listed(from, whole), panels, descent);
     } else {
-        const Range mine = listed(from, inputs);
-        for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
-            for (int k = mine.begin; k < mine.end; k += INPUTS_AT_ONCE)
-                update_panels(weights + group * layer.panel_stride, layer.panel_stride,
-                              std::min(UPDATE_PANELS, panels.end - group), from.rows + k,
-                              std::min(INPUTS_AT_ONCE, mine.end - k), from.x + k * BLOCK,
-                              from.block_stride, t + group * PANEL, t_stride, batch.lanes, scale);
+        with_use(descent, layer.kernel, [&](const auto& use) {
+            if (index > 0 || !sparse)
+                return update_listed(index, batch, from, inputs, panels,
+                                     descent && descent->moves_all(), use);
+            const SparseInputs& filled = batch.sparse[static_cast<std::size_t>(member)];
+            const int count = filled.column_bounds.back();
+            const Range columns = layer.wide ? Range{0, count} : share(count, 1, member, threads());
+            each_group(panels,
+                       [&](Range group) { update_columns(filled, columns, group, use); });
+        });
     }
-    if (inputs.begin == 0 && inputs.end > 0) update_biases(index, batch, panels, biases, scale);
+    if (inputs.begin == 0 && inputs.end > 0) update_biases(index, batch, panels, descent);
+}
+
+// moves_all: uses the gradients of inputs that are not listed, too, which are 0.
+template <typename Use>
+void Network::update_listed(int index, const Batch& batch, const Operand& from, Range inputs,
+                            Range panels, bool moves_all, const Use& use) const {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const float* t = transposed_[static_cast<std::size_t>(index)].get();
+    const Range mine = listed(from, inputs);
+    for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
+        for (int k = mine.begin; k < mine.end; k += INPUTS_AT_ONCE)
+            update_panels(use, group * layer.kernel.panel_stride, layer.kernel.panel_stride,
+                          std::min(UPDATE_PANELS, panels.end - group), from.rows + k,
+                          std::min(INPUTS_AT_ONCE, mine.end - k), from.x + k * BLOCK,
+                          from.block_stride, t + group * PANEL, layer.lane_stride, batch.lanes);
+    if (!moves_all || mine.end - mine.begin == inputs.end - inputs.begin) return;
+    int next = mine.begin;
+    for (int k = inputs.begin; k < inputs.end; ++k) {
+        const auto row = static_cast<std::uint32_t>(k * PANEL);
+        if (next < mine.end && from.rows[next] == row) {
+            ++next;
+            continue;
+        }
+        for (int p = panels.begin; p < panels.end; ++p)
+            for (int j = 0; j < PANEL; j += VL) use(p * layer.kernel.panel_stride + row + j, V{});
+    }
 }
 
 // The same for some of the first layer's inputs that sparse data fill, and one group of its panels.
+template <typename Use>
 void Network::update_columns(const SparseInputs& inputs, Range columns, Range panels,
-                             float* weights, float scale) const {
-    const std::size_t panel_stride = layers_.front().panel_stride;
+                             const Use& use) const {
+    const std::size_t panel_stride = layers_.front().kernel.panel_stride;
+    const std::size_t at = panels.begin * panel_stride;
     const float* t = transposed_.front().get() + panels.begin * PANEL;
-    float* w = weights + panels.begin * panel_stride;
     const Entry* entries = inputs.by_input.get();
     with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto count) {
         constexpr int P = decltype(count)::value;
@@ -575,23 +558,24 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
         for (const auto* column = inputs.columns.data() + columns.begin; column < end; ++column) {
             if (end - column > COLUMNS_AHEAD)
                 for (int p = 0; p < P; ++p)
-                    __builtin_prefetch(w + p * panel_stride + column[COLUMNS_AHEAD].offset, 1);
-            sparse_update<P>(w + column->offset, panel_stride, entries + column->begin,
-                             entries + column->end, t, scale);
+                    use.expect(at + p * panel_stride + column[COLUMNS_AHEAD].offset);
+            sparse_update<P>(use, at + column->offset, panel_stride, entries + column->begin,
+                             entries + column->end, t);
         }
     });
 }
 
-void Network::update_biases(int index, const Batch& batch, Range panels, float* biases,
-                            float scale) const {
+void Network::update_biases(int index, const Batch& batch, Range panels, const Descent* descent) {
+    Layer& layer = layers_[static_cast<std::size_t>(index)];
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
-    const std::size_t t_stride = layers_[static_cast<std::size_t>(index)].lane_stride;
-    for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
-        V sum{};
-        for (int lane = 0; lane < batch.lanes; ++lane)
-            sum += load(t + static_cast<std::size_t>(lane) * t_stride + u);
-        store(biases + u, load(biases + u) + sum * scale);
-    }
+    with_use(descent, layer.bias, [&](const auto& use) {
+        for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
+            V sum{};
+            for (int lane = 0; lane < batch.lanes; ++lane)
+                sum += load(t + static_cast<std::size_t>(lane) * layer.lane_stride + u);
+            use(static_cast<std::size_t>(u), sum);
+        }
+    });
 }
 
 Range Network::my_panels(const Layer& layer, int member) const {
@@ -615,36 +599,34 @@ void Network::clear_times() {
 }
 
 void Network::clear_sums() {
-    for (Layer& layer : layers_) {
-        layer.weight_sums = Buffer<float>(layer.weights.size());
-        layer.bias_sums = Buffer<float>(layer.biases.size());
+    for (Parameter* p : parameters_) {
+        p->reserve_gradients();
+        std::fill(p->gradients.get(), p->gradients.get() + p->gradients.size(), 0.0f);
     }
 }
 
-// weights += scale * sums, and the sums begin anew, for the member's share.
-void Network::apply_sums(int member, float scale) {
-    const auto apply = [&](const Buffer<float>& values, const Buffer<float>& sums) {
-        const Range mine = share(static_cast<int>(values.size()), PANEL, member, threads());
-        for (int i = mine.begin; i < mine.end; i += VL) {
-            store(values.get() + i, load(values.get() + i) + load(sums.get() + i) * scale);
-            store(sums.get() + i, V{});
-        }
-    };
-    for (Layer& layer : layers_) {
-        apply(layer.weights, layer.weight_sums);
-        apply(layer.biases, layer.bias_sums);
+// Descends by the member's share of the sums, which then begin anew.
+void Network::apply_sums(int member, const Descent& descent) {
+    for (Parameter* p : parameters_) {
+        const Range mine = share(static_cast<int>(p->values.size()), PANEL, member, threads());
+        float* sums = p->gradients.get() + mine.begin;
+        const int count = mine.end - mine.begin;
+        descent.move(*p, static_cast<std::size_t>(mine.begin), sums, count);
+        std::fill(sums, sums + count, 0.0f);
     }
 }
 
 Totals Network::train(const Data& data, const std::int64_t* labels, const std::int64_t* order,
-                      std::int64_t count, int batch_size, float learning_rate,
+                      std::int64_t count, const PassOptions& options,
                       const std::function<bool(std::int64_t)>& poll) {
-    return pass(Goal::descend, data, labels, order, count, batch_size, learning_rate, poll);
+    return pass(true, data, labels, order, count, options, poll);
 }
 
-Totals Network::gradients(const Data& data, const std::int64_t* labels) {
-    const std::int64_t count = data.rows();
-    return pass(Goal::sum, data, labels, nullptr, count, static_cast<int>(count), 0, nullptr);
+Totals Network::gradients(const Data& data, const std::int64_t* labels,
+                          const PassOptions& options) {
+    PassOptions whole = options;
+    whole.batch_size = data.rows();
+    return pass(false, data, labels, nullptr, data.rows(), whole, nullptr);
 }
 
 // One pass over the data. The phases of a step, with a barrier after each:
@@ -655,17 +637,20 @@ Totals Network::gradients(const Data& data, const std::int64_t* labels) {
 //   each layer, from the last: shares of the errors of the layer below; their sums
 //
 // A batch of more than CHUNK_LANES lanes goes through in parts, whose gradients are summed first.
-Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
-                     const std::int64_t* order, std::int64_t count, int batch_size,
-                     float learning_rate, const std::function<bool(std::int64_t)>& poll) {
+Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels,
+                     const std::int64_t* order, std::int64_t count, const PassOptions& options,
+                     const std::function<bool(std::int64_t)>& poll) {
+    optimizer_.reserve(parameters_);
     if (uses_tiles_)
-        return pass_by_tiles(goal, data, labels, order, count, batch_size, learning_rate, poll);
-    const bool fused = goal == Goal::descend && batch_size <= CHUNK_LANES;
+        return pass_by_tiles(descends, data, labels, order, count, options, poll);
+    const auto batch_size = static_cast<int>(std::min(options.batch_size, count));
+    const bool fused = descends && batch_size <= CHUNK_LANES;
     const int chunk = std::min(batch_size, CHUNK_LANES);
     reserve_training(chunk);
     if (!fused) clear_sums();
     const bool sparse = data.sparse();
     choose_halves(sparse);
+    const bool moves_all = fused && optimizer_.step(0, 1).moves_all();
     const int last = static_cast<int>(layers_.size()) - 1;
     Totals totals;
     bool stop = false;
@@ -691,7 +676,8 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             if (sparse) {
                 SparseInputs& inputs = batch.sparse[static_cast<std::size_t>(member)];
                 data.gather(inputs, order, first, lanes);
-                inputs.list_columns(data.features(), lanes, layers_.front().lane_stride);
+                inputs.list_columns(data.features(), lanes, layers_.front().lane_stride,
+                                    moves_all);
             } else {
                 data.gather(batch.inputs, order, first, lanes, parts);
             }
@@ -700,16 +686,22 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
             batch.lanes = lanes;
             batch.blocks = (lanes + BLOCK - 1) / BLOCK;
         };
-        const auto descend = [&](int index, const Batch& batch, Range panels) {
+        const auto learn = [&](int index, const Batch& batch, Range panels,
+                               const Descent* descent) {
             const Layer& layer = layers_[static_cast<std::size_t>(index)];
-            update(index, batch, sparse, member, panels, my_inputs(layer, member),
-                   layer.weights.get(), layer.biases.get(), -learning_rate);
+            update(index, batch, sparse, member, panels, my_inputs(layer, member), descent);
+        };
+        const auto step_at = [&](std::int64_t first) {
+            const std::int64_t number = first / batch_size;
+            return optimizer_.step(descends ? options.rates[number] : 0.0f,
+                                   options.first_step + number + 1);
         };
         if (count > 0) fetch(batches_[0], 0);
         round_weights(member);
         team_.barrier(member);
         watch.start();
-        const Batch* before = nullptr;  // its wide layers are still to be updated
+        const Batch* before = nullptr;  // of which wide layers are still to learn,
+        Descent descent = step_at(0);   // by this step
         int turn = 0;
         for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
             Batch& batch = batches_[turn];
@@ -729,15 +721,15 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                     const int most = threads() == 1 ? alone : together;
                     team_.pieces(member, layer.panels, UPDATE_PANELS, most, [&](Range some) {
                         if (by_lists)
-                            return forward_sparse(before, -learning_rate, batch, member, some,
+                            return forward_sparse(before, descent, batch, member, some,
                                                   all_vectors(batch), scratch);
-                        if (before) descend(i, *before, some);
+                        if (before) learn(i, *before, some, &descent);
                         forward(i, batch, member, some, all_vectors(batch), scratch);
                     });
                 } else if (i == last && last_in_shares_) {
                     forward_shares(batch, member);
                 } else if (i == 0 && sparse) {
-                    forward_sparse(nullptr, 0, batch, member, panels, vectors, scratch);
+                    forward_sparse(nullptr, descent, batch, member, panels, vectors, scratch);
                 } else {
                     forward(i, batch, member, panels, vectors, scratch);
                 }
@@ -762,14 +754,11 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 lap(times_[static_cast<std::size_t>(i)].backward);
             }
             if (last == 0) team_.barrier(member);  // so that all see the same stop
+            descent = step_at(first);
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
-                if (!fused)
-                    update(i, batch, sparse, member, my_panels(layer, member),
-                           my_inputs(layer, member), layer.weight_sums.get(),
-                           layer.bias_sums.get(), 1.0f);
-                else if (!layer.wide)
-                    descend(i, batch, my_panels(layer, member));
+                if (!fused || !layer.wide)
+                    learn(i, batch, my_panels(layer, member), fused ? &descent : nullptr);
                 lap(times_[static_cast<std::size_t>(i)].backward);
             }
             if (fused) {
@@ -777,8 +766,8 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
                 if (!layers_.front().wide) team_.barrier(member);
             } else {
                 team_.barrier(member);
-                if (goal == Goal::descend && next == batch_end(first)) {
-                    apply_sums(member, -learning_rate);
+                if (descends && next == batch_end(first)) {
+                    apply_sums(member, descent);
                     if (uses_halves_) {
                         team_.barrier(member);
                         round_weights(member);
@@ -791,7 +780,7 @@ Totals Network::pass(Goal goal, const Data& data, const std::int64_t* labels,
         }
         for (int i = 0; before && i <= last; ++i) {
             const Layer& layer = layers_[static_cast<std::size_t>(i)];
-            if (layer.wide) descend(i, *before, my_panels(layer, member));
+            if (layer.wide) learn(i, *before, my_panels(layer, member), &descent);
         }
     });
     for (Layer& layer : layers_) layer.half = false;
@@ -835,7 +824,12 @@ void Network::softmax(const Batch& batch, const std::int64_t* labels, std::int64
 
 // Each thread takes a few blocks of rows at a time through the whole network.
 Totals Network::infer(const Data& data, const std::int64_t* labels, float* probabilities,
-                      const std::function<bool(std::int64_t)>& poll) {
+                      bool averaged, const std::function<bool(std::int64_t)>& poll) {
+    const auto exchange_averages = [&] {
+        for (Parameter* p : parameters_)
+            if (averaged && p->average.size()) std::swap(p->values, p->average);
+    };
+    exchange_averages();
     const std::int64_t count = data.rows();
     const std::int64_t per_thread = (count + threads() - 1) / threads();
     const int lanes = static_cast<int>(std::min<std::int64_t>(
@@ -848,6 +842,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
     Buffer<std::int32_t> hits(rows);
     std::atomic<std::int64_t> next{0};
     std::atomic<bool> stop{false};
+    const Descent none = optimizer_.step(0, 1);
     Team& team = count <= lanes ? alone_ : team_;  // one block of rows is one thread's work
     team.run([&](int member) {
         Batch& batch = inference_[static_cast<std::size_t>(member)];
@@ -869,7 +864,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
                 const Range panels{0, layers_[i].panels}, vectors = all_vectors(batch);
                 if (i > 0) list_rows(static_cast<int>(i), batch, 0);
                 if (i == 0 && data.sparse())
-                    forward_sparse(nullptr, 0, batch, 0, panels, vectors, scratch);
+                    forward_sparse(nullptr, none, batch, 0, panels, vectors, scratch);
                 else
                     forward(static_cast<int>(i), batch, 0, panels, vectors, scratch);
             }
@@ -877,6 +872,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             if (member == 0 && pulse.stops(first)) stop = true;
         }
     });
+    exchange_averages();
     Totals totals;
     totals.stopped = stop;
     for (std::size_t i = 0; i < rows; ++i) {

@@ -1,18 +1,19 @@
 // A stack of dense layers: its weights, and how a team of threads trains it and runs it.
 #pragma once
 
-#include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "data.hpp"
 #include "half.hpp"
 #include "kernels.hpp"
 #include "laps.hpp"
+#include "optimizer.hpp"
+#include "pass.hpp"
 #include "team.hpp"
 
 namespace inkproof {
@@ -28,18 +29,22 @@ struct LayerSpec {
 };
 
 struct Layer {
+    Layer(const LayerSpec& spec, int padded_inputs)
+        : spec(spec), kernel(spec.inputs, spec.units, true, 0, padded_inputs),
+          bias(1, spec.units, true), panels(kernel.panels()), padded(panels * PANEL),
+          lane_stride(static_cast<std::size_t>(panels | 1) * PANEL),
+          halves(panels >= 8 ? 2 : 1) {}
+
     LayerSpec spec;
+    Parameter kernel, bias;
     int panels, padded;  // padded: panels * PANEL
-    std::size_t panel_stride;
     std::size_t lane_stride;  // of the transposed errors: an odd number of cache lines, so that
                               // one unit's errors of all lanes spread over the cache's sets
-    bool wide;  // split over the threads by panels, or else by lanes (forward) and inputs (update)
+    bool wide = false;  // split over the threads by panels, or else by lanes (forward) and inputs (update)
     int halves;  // into which its units fall for the gradient of its inputs
     bool half = false;  // its products are of numbers rounded to bfloat16, in this pass
-    Buffer<float> weights, biases;
     Buffer<Pair> by_input;  // the weights' roundings, see half.hpp
     Buffer<Half> by_unit;
-    Buffer<float> weight_sums, bias_sums;  // gradients, where they are needed by themselves
 };
 
 // The inputs of a layer that are not zero in the whole batch, one after the other.
@@ -73,48 +78,6 @@ struct Operand {
     const Pair* lanes;
 };
 
-struct Totals {
-    double loss = 0;
-    std::int64_t correct = 0;
-    std::int64_t steps = 0;      // done
-    std::int64_t bad_step = -1;  // the first whose loss was not finite
-    double last_loss = -1;       // the mean of the last batch, or part of one, that was finite
-    bool stopped = false;        // by poll
-
-    // Takes in a batch, or part of one; says whether its loss is finite.
-    bool add(const Buffer<float>& losses, const Buffer<std::int32_t>& hits, int lanes) {
-        double sum = 0;
-        for (int i = 0; i < lanes; ++i) {
-            sum += losses[static_cast<std::size_t>(i)];
-            correct += hits[static_cast<std::size_t>(i)];
-        }
-        loss += sum;
-        const bool is_finite = std::isfinite(sum);
-        if (is_finite)
-            last_loss = sum / lanes;
-        else
-            bad_step = steps;
-        return is_finite;
-    }
-};
-
-// Asks every 50 ms whether the work shall stop.
-class Pulse {
-public:
-    explicit Pulse(const std::function<bool(std::int64_t)>& poll) : poll_(poll) {}
-
-    bool stops(std::int64_t done) {
-        const auto now = std::chrono::steady_clock::now();
-        if (!poll_ || now - asked_ <= std::chrono::milliseconds(50)) return false;
-        asked_ = now;
-        return poll_(done);
-    }
-
-private:
-    const std::function<bool(std::int64_t)>& poll_;
-    std::chrono::steady_clock::time_point asked_ = std::chrono::steady_clock::now();
-};
-
 struct Tiles;
 template <typename Unit>
 class TileWorker;
@@ -123,28 +86,29 @@ class Network {
 public:
     Network(const std::vector<LayerSpec>& specs, int threads, Factors factors);
 
-    const std::vector<Layer>& layers() const { return layers_; }
     int threads() const { return team_.size(); }
 
-    // Keras' layout: kernel [input][unit], bias [unit].
-    void set_weights(int layer, const float* kernel, const float* bias);
-    void get_weights(int layer, float* kernel, float* bias) const;
-    void get_gradients(int layer, float* kernel, float* bias) const;
+    // Kernel and bias of each layer.
+    const std::vector<Parameter*>& parameters() const { return parameters_; }
+    // Its rule must work by pieces and, where factors are rounded, be plain descent.
+    Optimizer& optimizer() { return optimizer_; }
 
-    // One pass over the rows named in order, with plain stochastic gradient descent. poll is called
-    // about every 50 ms with the number of rows done, and ends the pass early by returning true.
+    // One pass over the rows named in order. Of the options only the batch size, the rates and the
+    // first step count. poll is called about every 50 ms with the number of rows done, and ends the
+    // pass early by returning true.
     Totals train(const Data& data, const std::int64_t* labels, const std::int64_t* order,
-                 std::int64_t count, int batch_size, float learning_rate,
+                 std::int64_t count, const PassOptions& options,
                  const std::function<bool(std::int64_t)>& poll);
 
-    // The gradients of the mean loss over all rows; kept for get_gradients.
-    Totals gradients(const Data& data, const std::int64_t* labels);
+    // The gradients of the mean loss over all rows as one batch; kept in the parameters.
+    Totals gradients(const Data& data, const std::int64_t* labels, const PassOptions& options);
 
     // How long each layer took in the last pass of training; of the first thread.
     std::vector<OpTime> times() const { return times_; }
 
-    // Probabilities [row][class] and, where there are labels, each row's loss; either may be null.
-    Totals infer(const Data& data, const std::int64_t* labels, float* probabilities,
+    // Probabilities [row][class] and, where there are labels, the sum of the losses; either may be
+    // null. averaged: with the averages of the parameters in their place.
+    Totals infer(const Data& data, const std::int64_t* labels, float* probabilities, bool averaged,
                  const std::function<bool(std::int64_t)>& poll);
 
 private:
@@ -158,12 +122,10 @@ private:
         Ahead ahead;  // of the next batch
     };
 
-    // What a pass of training does with the gradients.
-    enum class Goal { descend, sum };
-
-    Totals pass(Goal goal, const Data& data, const std::int64_t* labels,
-                const std::int64_t* order, std::int64_t count, int batch_size,
-                float learning_rate, const std::function<bool(std::int64_t)>& poll);
+    // descends: or else only the gradients are wanted.
+    Totals pass(bool descends, const Data& data, const std::int64_t* labels,
+                const std::int64_t* order, std::int64_t count, const PassOptions& options,
+                const std::function<bool(std::int64_t)>& poll);
 
     void clear_times();
     Batch make_batch(int lanes, int members) const;
@@ -174,8 +136,8 @@ private:
     Operand operand(int layer, const Batch& batch, int member) const;
     void forward(int layer, Batch& batch, int member, Range panels, Range vectors,
                  Scratch& scratch) const;
-    void forward_sparse(const Batch* before, float scale, Batch& batch, int member, Range panels,
-                        Range vectors, Scratch& scratch) const;
+    void forward_sparse(const Batch* before, const Descent& descent, Batch& batch, int member,
+                        Range panels, Range vectors, Scratch& scratch);
     void activate(int layer, Batch& batch, Range panels, Range vectors) const;
     void forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const;
     void forward_shares(const Batch& batch, int member);
@@ -184,13 +146,17 @@ private:
     void backward_shares(int layer, const Batch& batch, int member, Scratch& scratch);
     int list_units(int layer, const Batch& batch, int member, Range panels, UnitAt* list) const;
     void backward_sum(int layer, const Batch& batch, int member);
+    // descent: null where the gradients are summed.
     void update(int layer, const Batch& batch, bool sparse, int member, Range panels,
-                Range inputs, float* weights, float* biases, float scale) const;
-    void update_columns(const SparseInputs& inputs, Range columns, Range panels, float* weights,
-                        float scale) const;
-    void update_biases(int layer, const Batch& batch, Range panels, float* biases,
-                       float scale) const;
-    void apply_sums(int member, float scale);
+                Range inputs, const Descent* descent);
+    template <typename Use>
+    void update_listed(int layer, const Batch& batch, const Operand& from, Range inputs,
+                       Range panels, bool moves_all, const Use& use) const;
+    template <typename Use>
+    void update_columns(const SparseInputs& inputs, Range columns, Range panels,
+                        const Use& use) const;
+    void update_biases(int layer, const Batch& batch, Range panels, const Descent* descent);
+    void apply_sums(int member, const Descent& descent);
 
     // With factors rounded to bfloat16, in network_half.cpp.
     void choose_halves(bool sparse);
@@ -202,7 +168,7 @@ private:
     void backward_shares_half(int layer, const Batch& batch, int member, Scratch& scratch);
     void pair_errors(int layer, int block, int begin, int rows);
     void update_half(int layer, const Batch& batch, const Operand& from, Range listed,
-                     Range panels, float* weights, float scale) const;
+                     Range panels, const Descent* descent) const;
     void softmax(const Batch& batch, const std::int64_t* labels, std::int64_t first,
                  float* probabilities, float* losses, std::int32_t* hits) const;
 
@@ -213,17 +179,19 @@ private:
     // By tiles, in network_tiles.cpp.
     template <typename Unit>
     friend class TileWorker;
-    Totals pass_by_tiles(Goal goal, const Data& data, const std::int64_t* labels,
-                         const std::int64_t* order, std::int64_t count, int batch_size,
-                         float learning_rate, const std::function<bool(std::int64_t)>& poll);
+    Totals pass_by_tiles(bool descends, const Data& data, const std::int64_t* labels,
+                         const std::int64_t* order, std::int64_t count, const PassOptions& options,
+                         const std::function<bool(std::int64_t)>& poll);
     template <typename Unit>
-    Totals pass_by(Goal goal, const Data& data, const std::int64_t* labels,
-                   const std::int64_t* order, std::int64_t count, int batch_size,
-                   float learning_rate, const std::function<bool(std::int64_t)>& poll);
+    Totals pass_by(bool descends, const Data& data, const std::int64_t* labels,
+                   const std::int64_t* order, std::int64_t count, const PassOptions& options,
+                   const std::function<bool(std::int64_t)>& poll);
 
     const Factors factors_;
     const bool uses_halves_, uses_tiles_;
     std::vector<Layer> layers_;
+    std::vector<Parameter*> parameters_;
+    Optimizer optimizer_;
     mutable Team team_;
     Team alone_{1};
     int input_parts_;

@@ -15,8 +15,8 @@ void Network::choose_halves(bool sparse) {
         layer.half = uses_halves_ && i + 1 < layers_.size() && !(i == 0 && sparse) &&
                      layer.spec.units >= LEAST_UNITS;
         if (!layer.half || layer.by_input.size() > 0) continue;
-        layer.by_input = Buffer<Pair>(layer.weights.size() / 2);
-        layer.by_unit = Buffer<Half>(layer.weights.size());
+        layer.by_input = Buffer<Pair>(layer.kernel.values.size() / 2);
+        layer.by_unit = Buffer<Half>(layer.kernel.values.size());
     }
 }
 
@@ -27,8 +27,8 @@ void Network::round_weights(int member) {
         if (!layer.half) continue;
         const Range panels = share(layer.panels, 1, member, threads());
         for (int p = panels.begin; p < panels.end; ++p) {
-            const std::size_t at = p * layer.panel_stride;
-            round_panel(layer.weights.get() + at, layer.by_input.get() + at / 2,
+            const std::size_t at = p * layer.kernel.panel_stride;
+            round_panel(layer.kernel.values.get() + at, layer.by_input.get() + at / 2,
                         layer.by_unit.get() + at, round_up(layer.spec.inputs, 2));
         }
     }
@@ -80,7 +80,7 @@ void Network::list_pairs(int index, Batch& batch, int member) const {
 void Network::add_inputs_half(int index, const Operand& from, int panel, std::size_t block,
                               Range vectors, Range pairs, float* y) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    forward_panel_half(layer.by_input.get() + panel * layer.panel_stride / 2,
+    forward_panel_half(layer.by_input.get() + panel * layer.kernel.panel_stride / 2,
                        from.rows + 2 * pairs.begin, pairs.end - pairs.begin,
                        from.pairs + block * from.block_stride / 2 + pairs.begin * BLOCK, y,
                        std::min(PANEL, layer.spec.units - panel * PANEL), vectors.begin,
@@ -147,16 +147,18 @@ void Network::pair_errors(int index, int block, int begin, int rows) {
 }
 
 void Network::update_half(int index, const Batch& batch, const Operand& from, Range listed,
-                          Range panels, float* weights, float scale) const {
+                          Range panels, const Descent* descent) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const Pair* t = transposed_pairs_[static_cast<std::size_t>(index)].get();
-    const bool are_weights = weights == layer.weights.get();
+    const Parameter& kernel = layer.kernel;
+    float* into = (descent ? kernel.values : kernel.gradients).get();
+    const float scale = descent ? -descent->rate() : 1.0f;
     for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
         for (int k = listed.begin; k < listed.end; k += INPUTS_AT_ONCE) {
-            const std::size_t at = group * layer.panel_stride;
+            const std::size_t at = group * kernel.panel_stride;
             Roundings to;
-            if (are_weights) to = {layer.by_input.get() + at / 2, layer.by_unit.get() + at};
-            update_panels_half(weights + at, to, layer.panel_stride,
+            if (descent) to = {layer.by_input.get() + at / 2, layer.by_unit.get() + at};
+            update_panels_half(into + at, to, kernel.panel_stride,
                                std::min(UPDATE_PANELS, panels.end - group), from.rows + k,
                                std::min(INPUTS_AT_ONCE, listed.end - k),
                                from.lanes + k * (BLOCK / 2), from.block_stride / 2,
@@ -172,7 +174,7 @@ void Network::list_pairs(int, Batch&, int) const {}
 void Network::add_inputs_half(int, const Operand&, int, std::size_t, Range, Range, float*) const {}
 void Network::backward_shares_half(int, const Batch&, int, Scratch&) {}
 void Network::pair_errors(int, int, int, int) {}
-void Network::update_half(int, const Batch&, const Operand&, Range, Range, float*, float) const {}
+void Network::update_half(int, const Batch&, const Operand&, Range, Range, const Descent*) const {}
 
 #endif
 

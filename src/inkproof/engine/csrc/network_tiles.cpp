@@ -208,7 +208,7 @@ public:
         if (groups.begin == groups.end) return;
         const std::uint8_t* filled = x.filled_from(0, turn);
         for (int p = 0; p < layer.panels; ++p)
-            round_rows(layer.weights.get() + p * layer.panel_stride, x.padded,
+            round_rows(layer.kernel.values.get() + p * layer.kernel.panel_stride, x.padded,
                        rounded(p, x.padded));
         alignas(64) float sums[TILE_ROWS * PANEL];
         for (int group = groups.begin; group < groups.end; ++group) {
@@ -224,7 +224,7 @@ public:
                     unit_.template multiply<0, 1, 2>();
                 }
                 unit_.template store<0>(sums, PANEL * sizeof(float));
-                const V bias = load(layer.biases.get() + p * PANEL);
+                const V bias = load(layer.bias.values.get() + p * PANEL);
                 for (int i = 0; i < TILE_ROWS * PANEL; i += PANEL)
                     store(sums + i, load(sums + i) + bias);
                 to_features(sums, PANEL,
@@ -311,7 +311,7 @@ public:
                   count = (groups.end - groups.begin) * TILE_DEPTH;
         for (int p = panels.begin; count > 0 && p < panels.end; ++p)
             update_rows(index, p, first, count, turn, blocks,
-                        weights + p * layer.panel_stride + first * PANEL, scale, nullptr);
+                        weights + p * layer.kernel.panel_stride + first * PANEL, scale, nullptr);
         if (index == last() && (layer.wide || member_ == 0)) sum_last_biases(blocks, panels);
         if (layer.wide || member_ == 0) update_biases(index, panels, biases, scale);
     }
@@ -369,7 +369,7 @@ private:
         for (int k = 0; k < x.padded; k += TILE_INPUTS) {
             const int count = std::min(TILE_INPUTS, x.padded - k);
             for (int p = 0; p < panels; ++p) {
-                float* w = layer.weights.get() + (first + p) * layer.panel_stride + k * PANEL;
+                float* w = layer.kernel.values.get() + (first + p) * layer.kernel.panel_stride + k * PANEL;
                 if (blocks_before > 0)
                     update_rows(index, first + p, k, count, turn ^ 1, blocks_before, w, scale,
                                 rounded(p, TILE_INPUTS));
@@ -384,7 +384,7 @@ private:
         }
         if (blocks_before > 0) {
             if (index == last()) sum_last_biases(blocks_before, {first, first + panels});
-            update_biases(index, {first, first + panels}, layer.biases.get(), scale);
+            update_biases(index, {first, first + panels}, layer.bias.values.get(), scale);
         }
         for (int block = 0; block < blocks; ++block) finish_outputs(index, pair, block, turn);
     }
@@ -398,8 +398,8 @@ private:
         const Layer& layer = layer_at(index);
         float* sums = sums_of(block);
         const bool is_whole = 2 * pair + 1 < layer.panels;
-        const V bias = load(layer.biases.get() + 2 * pair * PANEL);
-        const V other_bias = is_whole ? load(layer.biases.get() + (2 * pair + 1) * PANEL) : V{};
+        const V bias = load(layer.bias.values.get() + 2 * pair * PANEL);
+        const V other_bias = is_whole ? load(layer.bias.values.get() + (2 * pair + 1) * PANEL) : V{};
         if (index < last()) {
             TileInputs& to = tiles_.inputs[static_cast<std::size_t>(index + 1)];
             finish_pair(sums, bias, other_bias, layer.spec.activation == Activation::relu,
@@ -447,8 +447,8 @@ private:
         TileErrors& below = errors_of(index - 1);
         Half* rounded = reinterpret_cast<Half*>(mine_.rounded.get());
         round_units(
-            layer.weights.get() + panels.begin * layer.panel_stride + group * TILE_DEPTH * PANEL,
-            layer.panel_stride, count, rounded);
+            layer.kernel.values.get() + panels.begin * layer.kernel.panel_stride + group * TILE_DEPTH * PANEL,
+            layer.kernel.panel_stride, count, rounded);
         for (int block = 0; block < blocks; ++block)
             backward_by_tiles(unit_, rounded, count, errors.pairs_of(block, panels.begin * PANEL),
                               below.share_of(half, block, group * TILE_DEPTH));
@@ -515,11 +515,12 @@ private:
 };
 
 template <typename Unit>
-Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
-                        const std::int64_t* order, std::int64_t count, int batch_size,
-                        float learning_rate, const std::function<bool(std::int64_t)>& poll) {
+Totals Network::pass_by(bool descends, const Data& data, const std::int64_t* labels,
+                        const std::int64_t* order, std::int64_t count, const PassOptions& options,
+                        const std::function<bool(std::int64_t)>& poll) {
+    const auto batch_size = static_cast<int>(std::min(options.batch_size, count));
     const int chunk = std::min(batch_size, CHUNK_LANES);
-    const bool fused = goal == Goal::descend && batch_size <= CHUNK_LANES;
+    const bool fused = descends && batch_size <= CHUNK_LANES;
     reserve_training(chunk);
     if (!tiles_ || tiles_->blocks < (chunk + BLOCK - 1) / BLOCK)
         tiles_ = std::make_shared<Tiles>(layers_, threads(), chunk);
@@ -551,15 +552,17 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
             return true;
         };
         int turn = 0, blocks_before = 0, blocks = 0;
+        float rate_before = 0;
         for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
             Batch& batch = batches_[turn];
             const int lanes = lanes_from(first);
             blocks = (lanes + BLOCK - 1) / BLOCK;
             const std::int64_t next = first + lanes;
             const std::int64_t in_batch = batch_end(first) - first / batch_size * batch_size;
+            const float rate = descends ? options.rates[first / batch_size] : 0.0f;
             if (next < count) worker.expect(data, order, next, lanes_from(next));
             for (int i = 0; i < last + !is_narrow; ++i) {
-                worker.forward(i, blocks, turn, blocks_before, -learning_rate);
+                worker.forward(i, blocks, turn, blocks_before, -rate_before);
                 if (member == 0) batch.lanes = lanes, batch.blocks = blocks;
                 meet();
                 lap(times_[static_cast<std::size_t>(i)].forward);
@@ -589,18 +592,19 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
             }
             if (fused) {
                 if (is_narrow)
-                    worker.update(last, blocks, turn, layers_.back().weights.get(),
-                                  layers_.back().biases.get(), -learning_rate);
+                    worker.update(last, blocks, turn, layers_.back().kernel.values.get(),
+                                  layers_.back().bias.values.get(), -rate);
                 blocks_before = blocks;
+                rate_before = rate;
             } else {
                 for (int i = 0; i <= last; ++i) {
                     const Layer& layer = layers_[static_cast<std::size_t>(i)];
-                    worker.update(i, blocks, turn, layer.weight_sums.get(), layer.bias_sums.get(),
-                                  1.0f);
+                    worker.update(i, blocks, turn, layer.kernel.gradients.get(),
+                                  layer.bias.gradients.get(), 1.0f);
                 }
                 have_met = meet();
-                if (goal == Goal::descend && next == batch_end(first)) {
-                    apply_sums(member, -learning_rate);
+                if (descends && next == batch_end(first)) {
+                    apply_sums(member, optimizer_.step(rate, 1));
                     meet();
                 }
             }
@@ -612,19 +616,20 @@ Totals Network::pass_by(Goal goal, const Data& data, const std::int64_t* labels,
         for (int i = 0; blocks_before > 0 && i <= last; ++i) {
             const Layer& layer = layers_[static_cast<std::size_t>(i)];
             if (layer.wide)
-                worker.update(i, blocks_before, turn ^ 1, layer.weights.get(), layer.biases.get(),
-                              -learning_rate);
+                worker.update(i, blocks_before, turn ^ 1, layer.kernel.values.get(),
+                              layer.bias.values.get(), -rate_before);
         }
     });
     return totals;
 }
 
-Totals Network::pass_by_tiles(Goal goal, const Data& data, const std::int64_t* labels,
-                              const std::int64_t* order, std::int64_t count, int batch_size,
-                              float learning_rate, const std::function<bool(std::int64_t)>& poll) {
+Totals Network::pass_by_tiles(bool descends, const Data& data, const std::int64_t* labels,
+                              const std::int64_t* order, std::int64_t count,
+                              const PassOptions& options,
+                              const std::function<bool(std::int64_t)>& poll) {
     if (factors_ == Factors::tiles)
-        return pass_by<Amx>(goal, data, labels, order, count, batch_size, learning_rate, poll);
-    return pass_by<Emulated>(goal, data, labels, order, count, batch_size, learning_rate, poll);
+        return pass_by<Amx>(descends, data, labels, order, count, options, poll);
+    return pass_by<Emulated>(descends, data, labels, order, count, options, poll);
 }
 
 }  // namespace inkproof
@@ -634,8 +639,9 @@ Totals Network::pass_by_tiles(Goal goal, const Data& data, const std::int64_t* l
 namespace inkproof {
 
 struct Tiles {};
-Totals Network::pass_by_tiles(Goal, const Data&, const std::int64_t*, const std::int64_t*,
-                              std::int64_t, int, float, const std::function<bool(std::int64_t)>&) {
+Totals Network::pass_by_tiles(bool, const Data&, const std::int64_t*, const std::int64_t*,
+                              std::int64_t, const PassOptions&,
+                              const std::function<bool(std::int64_t)>&) {
     return {};
 }
 

@@ -99,10 +99,10 @@ public:
                 send_back(step, block, rows, channels);
             });
         // Padding has a gradient of 0, so that pieces of the arrays may be moved whole.
-        if (!step.optimizer) return;
+        if (!step.descent) return;
         const auto move = [&](Parameter& parameter) {
-            step.optimizer->descend(parameter, 0, parameter.gradients.get(),
-                                    static_cast<int>(parameter.gradients.size() / VL * VL));
+            step.descent->move(parameter, 0, parameter.gradients.get(),
+                               static_cast<int>(parameter.gradients.size() / VL * VL));
         };
         if (worker.member() == 0 && how_.scale) move(gamma_);
         if (worker.member() == 0 && how_.center) move(beta_);

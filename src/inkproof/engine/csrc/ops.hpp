@@ -71,7 +71,7 @@ struct Step {
     bool training = false;
     bool moves_statistics = false;
     bool adds_gradients = false;             // to those of an earlier part of the same batch
-    const Optimizer* optimizer = nullptr;    // where each gradient may be used as soon as it is there
+    const Descent* descent = nullptr;        // where each gradient may be used as soon as it is there
     std::uint64_t seed = 0;
     std::uint32_t epoch = 0;
     std::uint32_t number = 0;                // of the batch in its epoch
@@ -251,10 +251,7 @@ static inline void mask_by_output(const Tensor& out, int block, int begin, int e
 // A finished piece of a gradient, for numbers from `at` of the parameter's memory.
 static inline void deliver(const Step& step, Parameter& parameter, std::size_t at,
                            const float* gradient, int count) {
-    if (step.optimizer) {
-        step.optimizer->descend(parameter, at, gradient, count);
-        return;
-    }
+    if (step.descent) return step.descent->move(parameter, at, gradient, count);
     float* to = parameter.gradients.get() + at;
     for (int i = 0; i < count; i += VL)
         store(to + i, step.adds_gradients ? load(to + i) + load(gradient + i) : load(gradient + i));

@@ -13,32 +13,6 @@ constexpr int PIECE = 4096;  // numbers that a thread moves at a time
 
 }  // namespace
 
-Parameter::Parameter(int rows, int columns, bool trainable, float initial)
-    : rows(rows), columns(columns), trainable(trainable) {
-    panel_stride = static_cast<std::size_t>(rows) * PANEL;
-    const auto panels = static_cast<std::size_t>((columns + PANEL - 1) / PANEL);
-    values = Buffer<float>(panels * panel_stride);
-    if (trainable) gradients = Buffer<float>(panels * panel_stride);
-    for (int r = 0; initial != 0 && r < rows; ++r)
-        for (int c = 0; c < columns; ++c)
-            values[c / PANEL * panel_stride + static_cast<std::size_t>(r * PANEL + c % PANEL)] =
-                initial;
-}
-
-void Parameter::put(Buffer<float>& into, const float* from) const {
-    for (int r = 0; r < rows; ++r)
-        for (int c = 0; c < columns; ++c)
-            into[c / PANEL * panel_stride + static_cast<std::size_t>(r * PANEL + c % PANEL)] =
-                from[static_cast<std::size_t>(r) * columns + c];
-}
-
-void Parameter::take(const Buffer<float>& from, float* into) const {
-    for (int r = 0; r < rows; ++r)
-        for (int c = 0; c < columns; ++c)
-            into[static_cast<std::size_t>(r) * columns + c] =
-                from[c / PANEL * panel_stride + static_cast<std::size_t>(r * PANEL + c % PANEL)];
-}
-
 void Optimizer::reserve(const std::vector<Parameter*>& parameters) {
     parameters_ = parameters;
     pieces_.clear();
@@ -80,85 +54,26 @@ void Optimizer::reserve(const std::vector<Parameter*>& parameters) {
     }
 }
 
-void Optimizer::begin_step(float rate, std::int64_t number) {
-    rate_ = rate;
-    const auto t = static_cast<double>(number);
-    correction_ = static_cast<float>(std::sqrt(1 - std::pow(double{options_.beta_2}, t)) /
-                                     (1 - std::pow(double{options_.beta_1}, t)));
-}
-
-template <Rule R>
-void Optimizer::move(Parameter& p, std::size_t at, const float* gradient, int count, float scale,
-                     float rate, float weight_decay) const {
-    const OptimizerOptions& o = options_;
-    float* w = p.values.get() + at;
-    float* first = p.first.size() ? p.first.get() + at : nullptr;
-    float* second = R == Rule::adam ? p.second.get() + at : nullptr;
-    float* average = o.average_momentum != 0 ? p.average.get() + at : nullptr;
-    const V limit = splat(o.clip_value);
-    const float adam_rate = rate * correction_;
-    for (int i = 0; i < count; i += VL) {
-        V g = load(gradient + i) * scale;
-        if (o.clip_value != 0) {
-            g = g > limit ? limit : g;
-            g = g < -limit ? -limit : g;
-        }
-        V value = load(w + i);
-        if (weight_decay != 0) value -= value * (weight_decay * rate);
-        if constexpr (R == Rule::adam) {
-            const V m = load(first + i), v = load(second + i);
-            const V m_next = m + (g - m) * (1 - o.beta_1);
-            const V v_next = v + (g * g - v) * (1 - o.beta_2);
-            store(first + i, m_next);
-            store(second + i, v_next);
-            value -= adam_rate * m_next / (square_root(v_next) + o.epsilon);
-        } else if (o.momentum != 0) {
-            const V m = load(first + i) * o.momentum - g * rate;
-            store(first + i, m);
-            value += o.nesterov ? m * o.momentum - g * rate : m;
-        } else {
-            value -= g * rate;
-        }
-        store(w + i, value);
-        if (average)
-            store(average + i, load(average + i) * o.average_momentum +
-                                   value * (1 - o.average_momentum));
-    }
-}
-
-void Optimizer::descend(Parameter& parameter, std::size_t at, const float* gradient,
-                        int count) const {
-    if (options_.rule == Rule::sgd)
-        move<Rule::sgd>(parameter, at, gradient, count, 1, rate_, options_.weight_decay);
-    else
-        move<Rule::adam>(parameter, at, gradient, count, 1, rate_, options_.weight_decay);
-}
-
-void Optimizer::descend(const std::vector<Parameter*>& parameters, const Worker& worker) {
+void Optimizer::descend(const Descent& step, const Worker& worker) {
     const OptimizerOptions& o = options_;
     const bool by_norm = o.clip_norm != 0 || o.global_clip_norm != 0;
     if (by_norm) clip(worker);
-    const auto scale_of = [&](const Parameter* p) {
-        if (!by_norm) return 1.0f;
-        const auto at = std::find(parameters.begin(), parameters.end(), p) - parameters.begin();
-        return scales_[static_cast<std::size_t>(at)];
-    };
+    const bool is_muon = o.rule == Rule::muon;
+    OptimizerOptions others = o;  // of what Muon leaves to Adam
+    if (is_muon) others.weight_decay = o.adam_weight_decay;
+    const Descent beside(others, step.rate() * o.adam_ratio, step.number());
     worker.each(static_cast<int>(pieces_.size()), [&](int task) {
         const Piece& piece = pieces_[static_cast<std::size_t>(task)];
         Parameter& p = *piece.parameter;
-        const float* g = p.gradients.get() + piece.at;
-        const float scale = scale_of(&p);
-        if (o.rule == Rule::sgd)
-            move<Rule::sgd>(p, piece.at, g, piece.count, scale, rate_, o.weight_decay);
-        else if (o.rule == Rule::adam)
-            move<Rule::adam>(p, piece.at, g, piece.count, scale, rate_, o.weight_decay);
-        else if (!p.orthogonal)
-            move<Rule::adam>(p, piece.at, g, piece.count, scale, rate_ * o.adam_ratio,
-                             o.adam_weight_decay);
+        if (is_muon && p.orthogonal) return;
+        const auto at = std::find(parameters_.begin(), parameters_.end(), &p) - parameters_.begin();
+        (is_muon ? beside : step)
+            .move(p, piece.at, p.gradients.get() + piece.at, piece.count,
+                  by_norm ? scales_[static_cast<std::size_t>(at)] : 1.0f);
     });
-    if (o.rule != Rule::muon) return;
-    for (Parameter* p : parameters)
-        if (p->trainable && p->orthogonal) move_orthogonally(*p, worker);
+    if (!is_muon) return;
+    for (Parameter* p : parameters_)
+        if (p->trainable && p->orthogonal) move_orthogonally(*p, step.rate(), worker);
 }
 
 // Keras clips by one of three rules; the norms are sums over pieces in a fixed order.
@@ -258,7 +173,7 @@ double norm_of(const float* x, std::size_t count) {
 
 // Momentum, then the nearest orthogonal matrix by Newton and Schulz's iteration, whose quintic
 // polynomial and coefficients are Jordan's.
-void Optimizer::move_orthogonally(Parameter& p, const Worker& worker) {
+void Optimizer::move_orthogonally(Parameter& p, float rate, const Worker& worker) {
     const OptimizerOptions& o = options_;
     const bool is_tall = p.rows > p.columns;  // x has the shorter side as its rows
     const int less = is_tall ? p.columns : p.rows, more = is_tall ? p.rows : p.columns;
@@ -305,8 +220,8 @@ void Optimizer::move_orthogonally(Parameter& p, const Worker& worker) {
         for (int c = 0; c < p.columns; ++c) {
             const std::size_t at = in_panel(r, c);
             float value = p.values[at] * held;
-            value -= value * (o.weight_decay * rate_);
-            value -= rate_ * (*x)[place(r, c)];
+            value -= value * (o.weight_decay * rate);
+            value -= rate * (*x)[place(r, c)];
             p.values[at] = value;
             if (o.average_momentum != 0)
                 p.average[at] = p.average[at] * o.average_momentum +
