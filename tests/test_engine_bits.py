@@ -27,6 +27,9 @@ SHAPE, CLASSES = (10, 9, 3), 10
 ADAM = {"kind": 1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 OPTIMIZERS = {
     "adam": ADAM,
+    "adamw, clipped by value, averaged": ADAM
+    | {"weight_decay": 0.004, "clipvalue": 0.01, "ema_momentum": 0.9},
+    "momentum": {"kind": 0, "momentum": 0.9},
     "adamw, clipped, averaged": ADAM
     | {"weight_decay": 0.004, "global_clipnorm": 0.5, "ema_momentum": 0.9},
     "nesterov": {"kind": 0, "momentum": 0.9, "nesterov": 1, "clipnorm": 0.2},
@@ -66,7 +69,18 @@ OF_PANELS = (
     Flatten(),
     Dense(CLASSES, activation="softmax"),
 )
-NETWORKS = {"normalized": WITH_NORMALIZATION, "plain": WITHOUT, "panels": OF_PANELS}
+STACK = (
+    Flatten(),
+    Dense(150, activation="relu"),
+    Dense(40, activation="relu"),
+    Dense(CLASSES, activation="softmax"),
+)
+NETWORKS = {
+    "normalized": WITH_NORMALIZATION,
+    "plain": WITHOUT,
+    "panels": OF_PANELS,
+    "stack": STACK,
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,9 @@ def trained(layers, optimizer, *, isa, threads, batch_size, dtype=np.uint8, rows
     """Train two epochs and give every number that came of it."""
     rng = np.random.default_rng(5)
     raw = rng.integers(0, 256, (rows, int(np.prod(SHAPE))), dtype=np.uint8)
+    filled, offset = extras.pop("filled", 1.0), extras.pop("offset", -0.3)
+    if filled < 1:
+        raw[rng.random(raw.shape) >= filled] = 0
     x = raw if dtype == np.uint8 else raw.astype(np.float32)
     labels = rng.integers(0, CLASSES, rows)
     net = engine.Network(
@@ -95,7 +112,7 @@ def trained(layers, optimizer, *, isa, threads, batch_size, dtype=np.uint8, rows
     )
     if extras.pop("weighted", False):
         extras["row_weights"] = rng.uniform(0.2, 2, rows).astype(np.float32)
-    prepared = net.prepare(x, scale=1 / 255, offset=-0.3)
+    prepared = net.prepare(x, scale=1 / 255, offset=offset)
     steps, numbers = 0, []
     for epoch in (1, 2):
         totals = net.train(
@@ -112,7 +129,7 @@ def trained(layers, optimizer, *, isa, threads, batch_size, dtype=np.uint8, rows
         steps += totals.steps
         seen = net.evaluate(prepared, labels)
         numbers += [totals.loss, totals.accuracy, seen.loss, seen.accuracy]
-    arrays = [np.array(numbers), net.predict(x, scale=1 / 255, offset=-0.3)]
+    arrays = [np.array(numbers), net.predict(x, scale=1 / 255, offset=offset)]
     arrays += [*net.weights(), *net.averaged_weights(), *net.state().values()]
     assert all(np.isfinite(array).all() for array in arrays)
     return b"".join(array.tobytes() for array in arrays)
@@ -121,11 +138,12 @@ def trained(layers, optimizer, *, isa, threads, batch_size, dtype=np.uint8, rows
 @pytest.mark.parametrize("isa", VARIANTS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("batch_size", [31, 100])
-def test_same_bits_for_every_optimiser(isa, optimizer, batch_size):
+@pytest.mark.parametrize("layers", [WITH_NORMALIZATION, STACK], ids=["normalized", "stack"])
+def test_same_bits_for_every_optimiser(isa, optimizer, layers, batch_size):
     run = {"isa": isa, "batch_size": batch_size}
-    one = trained(WITH_NORMALIZATION, optimizer, threads=1, **run)
+    one = trained(layers, optimizer, threads=1, **run)
     for threads in (2, 3):
-        assert trained(WITH_NORMALIZATION, optimizer, threads=threads, **run) == one
+        assert trained(layers, optimizer, threads=threads, **run) == one
 
 
 @pytest.mark.parametrize("isa", VARIANTS)
@@ -136,8 +154,9 @@ def test_same_bits_for_every_optimiser(isa, optimizer, batch_size):
         {"weighted": True, "label_smoothing": 0.1},
         {"mixup": 0.3},
         {"dtype": np.float32},
+        {"filled": 0.2, "offset": 0.0},
     ],
-    ids=["smoothing", "weights", "mixup", "float32"],
+    ids=["smoothing", "weights", "mixup", "float32", "mostly zero"],
 )
 @pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
 def test_same_bits_whatever_the_loss_and_the_data(isa, layers, extras):

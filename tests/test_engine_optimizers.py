@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -25,6 +26,12 @@ LAYERS = (
     Conv2D(20, 2, strides=2, activation="sigmoid"),
     Flatten(),
     Dense(33, activation="tanh"),
+    Dense(5, activation="softmax"),
+)
+# What the engine trains by its fused network where the optimiser allows it.
+STACK = (
+    Dense(70, activation="relu"),
+    Dense(40, activation="relu"),
     Dense(5, activation="softmax"),
 )
 OPTIMIZERS = {
@@ -52,16 +59,40 @@ def data(rng):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_steps_are_those_of_float64(isa, name, threads):
-    optimizer = OPTIMIZERS[name]
     rng = np.random.default_rng(5)
     weights = random_weights(LAYERS, SHAPE, rng)
     x, labels = data(rng)
+    steps_are_those_of_float64(LAYERS, SHAPE, weights, x, labels, isa, name, threads)
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("filled", [1.0, 0.05])
+def test_steps_of_a_stack_are_those_of_float64(isa, name, threads, filled):
+    """What is 0 in a whole batch is left out of products, but momentum moves its weights still."""
+    rng = np.random.default_rng(6)
+    shape = (math.prod(SHAPE),)
+    weights = random_weights(STACK, shape, rng)
+    for bias in weights[1], weights[3]:
+        bias[: len(bias) // 3] = -1  # units that few rows switch on, or none
+    x = rng.uniform(0.2, 1, (ROWS, *shape)).astype(np.float32)
+    x *= rng.random(x.shape) < filled
+    labels = rng.integers(0, 5, ROWS)
+    for batch in x[:BATCH], x[BATCH:]:
+        assert (batch == 0).all(axis=0).any() == (filled < 1)
+    steps_are_those_of_float64(STACK, shape, weights, x, labels, isa, name, threads)
+
+
+def steps_are_those_of_float64(layers, shape, weights, x, labels, isa, name, threads):
+    optimizer = OPTIMIZERS[name]
+    rng = np.random.default_rng(5)
     options = optimizer.engine_options()
-    specs = [spec for at in walk(LAYERS, SHAPE) for spec in at.own_weights]
+    specs = [spec for at in walk(layers, shape) for spec in at.own_weights]
     trained = [index for index, spec in enumerate(specs) if spec.trainable]
-    reference = Reference(LAYERS, weights)
+    reference = Reference(layers, weights)
     state = reference_optimizers.start([reference.weights[i] for i in trained], options)
-    net = network(LAYERS, SHAPE, weights, isa=isa, threads=threads, optimizer=optimizer)
+    net = network(layers, shape, weights, isa=isa, threads=threads, optimizer=optimizer)
     prepared = net.prepare(flat(x))
     rates = np.array([1.0, 0.5], dtype=np.float32) * options_rate(optimizer)
     for epoch in range(3):
@@ -110,12 +141,13 @@ def options_rate(optimizer):
 @pytest.mark.parametrize("isa", VARIANTS)
 @settings(deadline=None, max_examples=25)
 @given(
+    function=st.sampled_from(["sigmoid", "linear"]),
     name=st.sampled_from(sorted(OPTIMIZERS)),
     batch=st.sampled_from([1, 31, 33, 64, 600]),
     seed=st.integers(0, 2**32),
 )
-def test_one_step_of_a_dense_network(isa, name, batch, seed):
-    layers = (Dense(30, activation="sigmoid"), Dense(17), Dense(4, activation="softmax"))
+def test_one_step_of_a_dense_network(isa, function, name, batch, seed):
+    layers = (Dense(30, activation=function), Dense(17), Dense(4, activation="softmax"))
     optimizer = OPTIMIZERS[name]
     rng = np.random.default_rng(seed)
     weights = random_weights(layers, (20,), rng)
@@ -146,17 +178,18 @@ def test_one_step_of_a_dense_network(isa, name, batch, seed):
         assert np.abs(got - want)[sure].max(initial=0) <= 2e-3 * way
 
 
-def test_state_and_weights_carry_on_to_the_bit():
+@pytest.mark.parametrize(("layers", "shape"), [(LAYERS, SHAPE), (STACK, (math.prod(SHAPE),))])
+def test_state_and_weights_carry_on_to_the_bit(layers, shape):
     rng = np.random.default_rng(8)
-    weights = random_weights(LAYERS, SHAPE, rng)
+    weights = random_weights(layers, shape, rng)
     x, labels = data(rng)
     order = rng.permutation(ROWS)
     for optimizer in OPTIMIZERS.values():
-        whole = network(LAYERS, SHAPE, weights, threads=2, optimizer=optimizer)
-        first = network(LAYERS, SHAPE, weights, threads=1, optimizer=optimizer)
+        whole = network(layers, shape, weights, threads=2, optimizer=optimizer)
+        first = network(layers, shape, weights, threads=1, optimizer=optimizer)
         for net in (whole, first):
             run_epoch(net, x, labels, order, 1)
-        second = network(LAYERS, SHAPE, first.weights(), threads=1, optimizer=optimizer)
+        second = network(layers, shape, first.weights(), threads=1, optimizer=optimizer)
         second.set_state(first.state())
         for net in (whole, second):
             run_epoch(net, x, labels, order, 2)
@@ -166,7 +199,32 @@ def test_state_and_weights_carry_on_to_the_bit():
             assert (a == b).all()
 
 
-def run_epoch(net, x, labels, order, epoch):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_an_optimiser_remembers_goes_along_between_the_networks(name):
+    """Label smoothing needs the general network, which this stack else does without."""
+    rng = np.random.default_rng(9)
+    shape = (math.prod(SHAPE),)
+    weights = random_weights(STACK, shape, rng)
+    x, labels = data(rng)
+    order = rng.permutation(ROWS)
+    optimizer = OPTIMIZERS[name]
+    smoothing = [0.0, 1e-12, 0.0, 1e-12]  # too little to be seen in a number
+    both = network(STACK, shape, weights, optimizer=optimizer)
+    general = network(STACK, shape, weights, optimizer=optimizer)
+    for epoch, share in enumerate(smoothing, start=1):
+        run_epoch(both, x, labels, order, epoch, label_smoothing=share)
+        run_epoch(general, x, labels, order, epoch, label_smoothing=1e-12)
+        for got, want in (
+            (both.weights(), general.weights()),
+            (both.averaged_weights(), general.averaged_weights()),
+            ([both.predict(flat(x))], [general.predict(flat(x))]),
+        ):
+            for a, b in zip(got, want, strict=True):
+                np.testing.assert_allclose(a, b, rtol=0, atol=2e-4 * np.abs(b).max())
+    assert both.state().keys() == general.state().keys()
+
+
+def run_epoch(net, x, labels, order, epoch, **extras):
     net.train(
         net.prepare(flat(x)),
         labels,
@@ -175,6 +233,7 @@ def run_epoch(net, x, labels, order, epoch):
         learning_rate=0.01,
         epoch=epoch,
         first_step=2 * (epoch - 1),
+        **extras,
     )
 
 

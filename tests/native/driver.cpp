@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -205,6 +206,7 @@ std::vector<Recipe> recipes() {
          made(Rule::sgd, [](O& o) {
              o.momentum = 0.9f, o.nesterov = true, o.weight_decay = 1e-2f, o.clip_norm = 0.1f;
          }), 0.02f},
+        {"SGD with momentum", made(Rule::sgd, [](O& o) { o.momentum = 0.9f; }), 0.02f},
         {"Adam", made(Rule::adam, [](O&) {}), 1e-3f},
         {"AdamW with an average, clipped by all norms",
          made(Rule::adam, [](O& o) {
@@ -226,10 +228,12 @@ constexpr Extra EXTRAS[] = {Extra::none, Extra::smoothing, Extra::weights, Extra
                             Extra::augmentation};
 
 struct Plan {
-    const Case& network;
+    std::string name;  // of the network
     const Recipe& recipe;
     Extra extra;
+    const Augmenter* augmenter;  // where that is the extra
     const Rows& rows;
+    bool lists;                    // whether the data list what is not zero
     std::vector<int> batch_sizes;  // of one pass after the other
 };
 
@@ -245,11 +249,11 @@ Augmenter augmenter_of(const Case& network) {
     return Augmenter(spec, network.features, 1, 1);
 }
 
-// Everything that one network comes to: weights, averages, gradients, probabilities, losses.
 // Sets all parameters at random; what the draws give goes on.
-Draws draw_parameters(Graph& graph) {
+template <typename Net>
+Draws draw_parameters(Net& network) {
     Draws draws(3);
-    for (Parameter* p : graph.parameters()) {
+    for (Parameter* p : network.parameters()) {
         std::vector<float> values(p->count());
         const float limit = 1.5f / std::sqrt(static_cast<float>(p->rows));
         for (float& value : values)
@@ -259,13 +263,12 @@ Draws draw_parameters(Graph& graph) {
     return draws;
 }
 
-std::vector<float> results(const Plan& plan, int threads, const std::string& what) {
-    Graph graph(plan.network.specs, plan.network.features, threads, factors);
-    graph.optimizer().set(plan.recipe.options);
-    expect(graph.threads() == threads && graph.classes() == CLASSES, what, "not what was asked for");
-    Draws draws = draw_parameters(graph);
-    const Augmenter augmenter = augmenter_of(plan.network);
-    const Data data = plan.rows.data(false);
+// Everything that one network comes to: weights, averages, gradients, probabilities, losses.
+template <typename Net>
+std::vector<float> results(Net& network, const Plan& plan, const std::string& what) {
+    network.optimizer().set(plan.recipe.options);
+    Draws draws = draw_parameters(network);
+    const Data data = plan.rows.data(plan.lists);
     const std::vector<std::int64_t> order = plan.rows.order();
     const std::int64_t count = plan.rows.count;
     std::vector<float> found;
@@ -273,7 +276,7 @@ std::vector<float> results(const Plan& plan, int threads, const std::string& wha
     options.seed = 11;
     if (plan.extra == Extra::smoothing) options.label_smoothing = 0.1f;
     if (plan.extra == Extra::weights) options.row_weights = plan.rows.weights.data();
-    if (plan.extra == Extra::augmentation) options.augmenter = &augmenter;
+    if (plan.extra == Extra::augmentation) options.augmenter = plan.augmenter;
     for (const int batch_size : plan.batch_sizes) {
         const auto steps = static_cast<std::size_t>((count + batch_size - 1) / batch_size);
         std::vector<float> rates(steps, plan.recipe.rate), mixing;
@@ -282,8 +285,8 @@ std::vector<float> results(const Plan& plan, int threads, const std::string& wha
         options.batch_size = batch_size;
         options.rates = rates.data();
         options.mixing = mixing.empty() ? nullptr : mixing.data();
-        const Totals totals = graph.train(data, plan.rows.labels.data(), order.data(), count, options,
-                                          [](std::int64_t) { return false; });
+        const Totals totals = network.train(data, plan.rows.labels.data(), order.data(), count,
+                                            options, [](std::int64_t) { return false; });
         expect(std::isfinite(totals.loss) && totals.bad_step < 0, what, "the loss is not finite");
         expect(totals.steps == static_cast<std::int64_t>(steps), what, "another number of steps");
         found.push_back(static_cast<float>(totals.loss));
@@ -293,26 +296,26 @@ std::vector<float> results(const Plan& plan, int threads, const std::string& wha
 
         // In between, so that memory grows from either side.
         std::vector<float> probabilities(static_cast<std::size_t>(count) * CLASSES);
-        const Totals seen = graph.infer(data, plan.rows.labels.data(), probabilities.data(),
-                                        plan.recipe.options.average_momentum != 0, nullptr);
+        const Totals seen = network.infer(data, plan.rows.labels.data(), probabilities.data(),
+                                          plan.recipe.options.average_momentum != 0, nullptr);
         expect(std::isfinite(seen.loss), what, "the loss of inference is not finite");
         found.push_back(static_cast<float>(seen.loss));
         found.insert(found.end(), probabilities.begin(), probabilities.end());
         for (const int few : {1, 3, VL}) {
             if (few > count) continue;
-            const Data some = plan.rows.data(false, few);
+            const Data some = plan.rows.data(plan.lists, few);
             std::vector<float> again(static_cast<std::size_t>(few) * CLASSES);
-            graph.infer(some, nullptr, again.data(), plan.recipe.options.average_momentum != 0,
-                        nullptr);
+            network.infer(some, nullptr, again.data(), plan.recipe.options.average_momentum != 0,
+                          nullptr);
             expect(std::memcmp(again.data(), probabilities.data(),
                                again.size() * sizeof(float)) == 0,
                    what, "a few rows give other bits than many");
         }
     }
     options.mixing = nullptr;
-    const Totals totals = graph.gradients(data, plan.rows.labels.data(), options);
+    const Totals totals = network.gradients(data, plan.rows.labels.data(), options);
     expect(std::isfinite(totals.loss), what, "the loss of the gradients is not finite");
-    for (Parameter* p : graph.parameters())
+    for (Parameter* p : network.parameters())
         for (Buffer<float>* slot : {&p->values, &p->gradients, &p->first, &p->second, &p->average}) {
             if (slot->size() == 0) continue;
             std::vector<float> values(p->count());
@@ -322,15 +325,33 @@ std::vector<float> results(const Plan& plan, int threads, const std::string& wha
     return found;
 }
 
-void check(const Plan& plan) {
+// make(threads): the network.
+template <typename Make>
+void check(const Plan& plan, const Make& make) {
     std::string sizes;
     for (const int size : plan.batch_sizes) sizes += " " + std::to_string(size);
-    const std::string what = plan.network.name + ", " + plan.recipe.name + ", batches of" + sizes;
+    const std::string what = plan.name + ", " + plan.recipe.name + ", batches of" + sizes;
     std::printf("%s\n", what.c_str());
-    const std::vector<float> one = results(plan, 1, what + ", 1 thread");
+    const auto by = [&](int threads) {
+        const auto network = make(threads);
+        const std::string here = what + ", " + std::to_string(threads) + " threads";
+        expect(network->threads() == threads, here, "not what was asked for");
+        return results(*network, plan, here);
+    };
+    const std::vector<float> one = by(1);
     all_finite(one, what);
     for (const int threads : {2, 3, 2})
-        same_bits(results(plan, threads, what), one, what + ", " + std::to_string(threads) + " threads");
+        same_bits(by(threads), one, what + ", " + std::to_string(threads) + " threads");
+}
+
+void check_graph(const Case& network, const Recipe& recipe, Extra extra, const Rows& rows,
+                 const std::vector<int>& batch_sizes) {
+    const Augmenter augmenter = augmenter_of(network);
+    check({network.name, recipe, extra, &augmenter, rows, false, batch_sizes}, [&](int threads) {
+        auto graph = std::make_unique<Graph>(network.specs, network.features, threads, factors);
+        expect(graph->classes() == CLASSES, network.name, "not what was asked for");
+        return graph;
+    });
 }
 
 void graphs(bool is_quick) {
@@ -344,15 +365,15 @@ void graphs(bool is_quick) {
             if (is_quick && now % 3 != 0) continue;
             const Rows rows(is_quick ? 70 : 205, network.features, KINDS[now / 2 % 4]);
             const std::vector<std::vector<int>> sizes = {{31, 100}, {33, 205, 1}, {100, 31}};
-            check({network, recipe, EXTRAS[now % 5], rows, sizes[now % (is_quick ? 1 : 3)]});
+            check_graph(network, recipe, EXTRAS[now % 5], rows, sizes[now % (is_quick ? 1 : 3)]);
         }
     // Batches that go through in parts, and parts that are no whole blocks.
     for (const Case& network : networks) {
         const std::size_t now = turn++;
         const Rows rows(609, network.features, KINDS[now % 4]);
-        check({network, all[(now * 3) % all.size()], EXTRAS[now % 3], rows, {600}});
+        check_graph(network, all[(now * 3) % all.size()], EXTRAS[now % 3], rows, {600});
         if (is_quick) continue;
-        check({network, all[(now * 3 + 1) % all.size()], EXTRAS[now % 5], rows, {33, 600, 31}});
+        check_graph(network, all[(now * 3 + 1) % all.size()], EXTRAS[now % 5], rows, {33, 600, 31});
     }
 }
 
@@ -390,46 +411,15 @@ void endings() {
 
 // --- Stacks of dense layers ----------------------------------------------------------------------
 
-std::vector<float> results(const std::vector<LayerSpec>& specs, const Rows& rows, int threads,
-                           int batch_size, const std::string& what) {
-    Network network(specs, threads, factors);
-    Draws draws(4);
-    std::vector<std::vector<float>> kernels, biases;
-    for (const LayerSpec& spec : specs) {
-        std::vector<float> kernel(static_cast<std::size_t>(spec.inputs) *
-                                  static_cast<std::size_t>(spec.units));
-        const float limit = 2 / std::sqrt(static_cast<float>(spec.inputs));
-        for (float& value : kernel) value = draws.between(-limit, limit);
-        kernels.push_back(kernel);
-        biases.emplace_back(static_cast<std::size_t>(spec.units), 0.1f);
-        network.set_weights(static_cast<int>(kernels.size()) - 1, kernel.data(), biases.back().data());
+// The optimisers that move each number by its own gradient; where factors are rounded, the plain one.
+std::vector<Recipe> recipes_by_pieces() {
+    std::vector<Recipe> found;
+    for (const Recipe& recipe : recipes()) {
+        Optimizer optimizer;
+        optimizer.set(recipe.options);
+        if (optimizer.works_by_pieces()) found.push_back(recipe);
+        if (factors != Factors::floats) break;
     }
-    const Data data = rows.data(true);
-    const std::vector<std::int64_t> order = rows.order();
-    std::vector<float> found;
-    for (int epoch = 0; epoch < 2; ++epoch) {
-        const Totals totals = network.train(data, rows.labels.data(), order.data(), rows.count,
-                                            batch_size, 0.05f, [](std::int64_t) { return false; });
-        expect(std::isfinite(totals.loss) && totals.bad_step < 0, what, "the loss is not finite");
-        found.push_back(static_cast<float>(totals.loss));
-        std::vector<float> probabilities(static_cast<std::size_t>(rows.count) * CLASSES);
-        network.infer(data, nullptr, probabilities.data(), [](std::int64_t) { return false; });
-        const Totals seen = network.infer(data, rows.labels.data(), nullptr,
-                                          [](std::int64_t) { return false; });
-        found.push_back(static_cast<float>(seen.loss));
-        found.insert(found.end(), probabilities.begin(), probabilities.end());
-    }
-    network.gradients(data, rows.labels.data());
-    for (std::size_t i = 0; i < specs.size(); ++i)
-        for (const bool gradients : {false, true}) {
-            float *kernel = kernels[i].data(), *bias = biases[i].data();
-            if (gradients)
-                network.get_gradients(static_cast<int>(i), kernel, bias);
-            else
-                network.get_weights(static_cast<int>(i), kernel, bias);
-            found.insert(found.end(), kernels[i].begin(), kernels[i].end());
-            found.insert(found.end(), biases[i].begin(), biases[i].end());
-        }
     return found;
 }
 
@@ -441,6 +431,8 @@ void stacks(bool is_quick) {
         {{200, 150, relu}, {150, 17, Activation::linear}, {17, 40, relu}, {40, CLASSES, Activation::linear}},
         {{700, 301, relu}, {301, 300, relu}, {300, CLASSES, Activation::linear}},
     };
+    const std::vector<Recipe> learning = recipes_by_pieces();
+    std::size_t turn = 0;
     for (std::size_t i = 0; i < all.size(); ++i)
         for (const Kind kind : KINDS)
             for (const int batch_size : {1, 31, 33, 100, 600}) {
@@ -449,16 +441,14 @@ void stacks(bool is_quick) {
                 if ((is_quick || is_wide) && number % 3 != static_cast<int>(i) % 3) continue;
                 if (is_quick && is_wide && batch_size != 33) continue;
                 const int count = batch_size == 600 ? 609 : batch_size == 1 ? 9 : 205;
-                const std::string what = "stack " + std::to_string(i) + ", data of kind " +
-                                         std::to_string(static_cast<int>(kind)) + ", batches of " +
-                                         std::to_string(batch_size);
-                std::printf("%s\n", what.c_str());
                 const Rows rows(count, all[i][0].inputs, kind);
-                const std::vector<float> one = results(all[i], rows, 1, batch_size, what);
-                all_finite(one, what);
-                for (const int threads : {2, 3, 2})
-                    same_bits(results(all[i], rows, threads, batch_size, what), one,
-                              what + ", " + std::to_string(threads) + " threads");
+                const std::string name = "stack " + std::to_string(i) + ", data of kind " +
+                                         std::to_string(static_cast<int>(kind));
+                const Recipe& recipe = learning[turn++ % learning.size()];
+                check({name, recipe, Extra::none, nullptr, rows, true, {batch_size, batch_size}},
+                      [&](int threads) {
+                          return std::make_unique<Network>(all[i], threads, factors);
+                      });
             }
 }
 

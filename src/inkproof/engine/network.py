@@ -188,9 +188,9 @@ class Network:
         self._make()
 
     def _make(self) -> None:
-        self._fused = self._new_fused() if self._stack else None
-        self._general = None if self._stack else self._new_general()
-        self._newest = self._fused or self._general
+        self._fused: Any = self._new_fused() if self._stack else None
+        self._general: Any = None if self._stack else self._new_general()
+        self._newest: Any = self._fused or self._general
 
     def share_among(self, threads: int) -> None:
         """Let another number of threads share the work from here on; no result depends on it.
