@@ -55,7 +55,7 @@ struct OptimizerOptions {
 struct Add {
     void expect(std::size_t at) const { __builtin_prefetch(to + at, 1); }
     void operator()(std::size_t at, V gradient) const {
-        store(to + at, load(to + at) + gradient * scale);
+        store(to + at, multiply_add(gradient, splat(scale), load(to + at)));
     }
 
     float* to;
@@ -90,25 +90,27 @@ private:
             g = g < -limit ? -limit : g;
         }
         V value = load(values + at);
-        if (!is_bare && o.weight_decay != 0) value -= value * (o.weight_decay * rate);
+        if (!is_bare && o.weight_decay != 0)
+            value = multiply_add(value, splat(-o.weight_decay * rate), value);
         if constexpr (R == Rule::adam) {
             const V m = load(first + at), v = load(second + at);
-            const V m_next = m + (g - m) * (1 - o.beta_1);
-            const V v_next = v + (g * g - v) * (1 - o.beta_2);
+            const V m_next = multiply_add(g - m, splat(1 - o.beta_1), m);
+            const V v_next = multiply_add(multiply_add(g, g, -v), splat(1 - o.beta_2), v);
             store(first + at, m_next);
             store(second + at, v_next);
             value -= adam_rate * m_next / (square_root(v_next) + o.epsilon);
         } else if (is_bare || o.momentum != 0) {
-            const V m = load(first + at) * o.momentum - g * rate;
+            const V step = g * -rate;
+            const V m = multiply_add(load(first + at), splat(o.momentum), step);
             store(first + at, m);
-            value += o.nesterov ? m * o.momentum - g * rate : m;
+            value += o.nesterov ? multiply_add(m, splat(o.momentum), step) : m;
         } else {
-            value -= g * rate;
+            value = multiply_add(g, splat(-rate), value);
         }
         store(values + at, value);
         if (!is_bare && o.average_momentum != 0)
-            store(average + at,
-                  load(average + at) * o.average_momentum + value * (1 - o.average_momentum));
+            store(average + at, multiply_add(load(average + at), splat(o.average_momentum),
+                                             value * (1 - o.average_momentum)));
     }
     __attribute__((noinline)) void move_with_all(std::size_t at, V g) const { move(at, g); }
 

@@ -36,6 +36,24 @@ static inline V splat(float s) { return s - V{}; }
 // What is not a number stays so, that a training which has gone wrong is noticed.
 static inline V relu(V a) { return a < V{} ? V{} : a; }
 
+// a b + c with one rounding wherever the processor has that: for sums of which the compiler could fuse
+// one product or another, in each place as it likes, and the bits would differ.
+static inline V multiply_add(V a, V b, V c) {
+#if INKPROOF_VL == 16 && defined(__AVX512F__)
+    return reinterpret_cast<V>(_mm512_fmadd_ps(
+        reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif INKPROOF_VL == 8
+    return reinterpret_cast<V>(_mm256_fmadd_ps(
+        reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+#elif defined(__FP_FAST_FMAF)
+    V sum;
+    for (int i = 0; i < VL; ++i) sum[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return sum;
+#else
+    return a * b + c;
+#endif
+}
+
 static inline V square_root(V a) {
 #if INKPROOF_VL == 16 && defined(__AVX512F__)
     return reinterpret_cast<V>(_mm512_sqrt_ps(reinterpret_cast<__m512>(a)));
