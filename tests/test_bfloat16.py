@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkproof import (
+    SGD,
     Adam,
     BatchNormalization,
     Conv2D,
@@ -332,6 +333,19 @@ def test_a_processor_without_it_trains_in_float32(monkeypatch):
         results[precision] = model.weights()
     for got, want in zip(results["bfloat16"], results["float32"], strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(momentum=0.9), Adam()], ids=["momentum", "adam"])
+def test_tiles_leave_a_stack_that_remembers_to_float32(monkeypatch, optimizer):
+    """The network that multiplies tiles knows plain descent only; the run says what is used."""
+    native = importlib.import_module("inkproof.engine.network")
+    monkeypatch.setattr(native, "usable_precision", lambda name, isa: name)
+    monkeypatch.setattr(native, "factors", lambda precision, isa: "tiles")
+    options = {"optimizer": optimizer, "precision": "bfloat16"}
+    stack = engine.Network(dense_layers([4, 64, 3]), (4,), **options)
+    assert (stack.precision, stack.factors) == ("float32", "floats")
+    convolutional = [Conv2D(32, 3), Flatten(), Dense(3, activation="softmax")]
+    assert engine.Network(convolutional, (5, 5, 1), **options).precision == "bfloat16"
 
 
 @pytest.mark.parametrize("isa", [name for name in engine.variants() if name != "v4"])
