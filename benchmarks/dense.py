@@ -44,7 +44,8 @@ class Workload:
     Parameters
     ----------
     units : the layers' sizes
-    dense : uniform random float32 inputs, in which no zero can be skipped, instead of MNIST
+    dense : random float32 inputs instead of MNIST, uniform from -1 to 1: no zero can be skipped,
+        and nearly every unit is on for some row of a batch
     network, optimizer : see ``peers/turns.py``
     """
 
@@ -69,7 +70,7 @@ WORKLOADS: Final = {
     "512x3-dense": Workload(units=(512, 512, 512, 10), dense=True),
     "500x2-dense-momentum": Workload(units=(500, 500, 10), dense=True, optimizer="momentum"),
     "500x2-dense-adam": Workload(
-        units=(500, 500, 10), dense=True, optimizer="adam", learning_rate=0.001
+        units=(500, 500, 10), dense=True, optimizer="adam", learning_rate=0.0001
     ),
     "convnet": _convnet("convnet"),
     "convnet-bn": _convnet("convnet-bn"),
@@ -102,10 +103,8 @@ def data_of(workload: Workload, images: int | None) -> dict[str, npt.NDArray[Any
         rng = np.random.default_rng(0)
         features = inputs["train"].shape[1]
         teacher = rng.standard_normal((features, workload.units[-1]), dtype=np.float32)
-        inputs = {name: rng.random(x.shape, dtype=np.float32) for name, x in inputs.items()}
-        labels = {
-            f"{name}_labels": ((x - 0.5) @ teacher).argmax(axis=1) for name, x in inputs.items()
-        }
+        inputs = {name: 2 * rng.random(x.shape, dtype=np.float32) - 1 for name, x in inputs.items()}
+        labels = {f"{name}_labels": (x @ teacher).argmax(axis=1) for name, x in inputs.items()}
     return inputs | labels
 
 
@@ -171,7 +170,7 @@ def measure(name: str, peers: list[environments.Peer], given: argparse.Namespace
         "sizes": [features, *workload.units],
         "network": workload.network,
         "optimizer": workload.optimizer,
-        "inputs": "uniform random float32" if workload.dense else "MNIST",
+        "inputs": "uniform random float32, -1 to 1" if workload.dense else "MNIST",
         "train_images": count,
         "validation_images": len(arrays["validation"]),
         "batch_size": workload.batch_size,
