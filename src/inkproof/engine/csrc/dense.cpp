@@ -17,16 +17,9 @@ public:
                   out.features >= LEAST_UNITS),
           panels_((out.features + PANEL - 1) / PANEL),
           lane_stride_(static_cast<std::size_t>(panels_ | 1) * PANEL),
-          kernel_(in.features, out.features, true), bias_(1, out.features, has_bias),
-          rows_(static_cast<std::size_t>(in.features)),
-          units_(static_cast<std::size_t>(out.features)) {
+          kernel_(in.features, out.features, true), bias_(1, out.features, has_bias) {
         kernel_.is_kernel = true;
-        for (int k = 0; k < in.features; ++k)
-            rows_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(k * PANEL);
-        for (int u = 0; u < out.features; ++u) {
-            const auto unit = static_cast<std::size_t>(u);
-            units_[unit] = {unit / PANEL * kernel_.panel_stride + unit % PANEL, unit * BLOCK};
-        }
+        for (int u = 0; u < out.features; ++u) units_.push_back(kernel_.column_at(u));
     }
 
     void reserve(int blocks, int, bool training) override {
@@ -56,8 +49,8 @@ public:
             const float* w = kernel_.values.get() + panel * kernel_.panel_stride;
             if (halves) add_halves(panel, block, units, {first, first + vectors}, y);
             for (int k = halves ? in_.features : 0; k < in_.features; k += INPUTS_AT_ONCE)
-                forward_panel(w, rows_.get() + k, std::min(INPUTS_AT_ONCE, in_.features - k),
-                              in_.value(block, k), y, units, first, vectors);
+                forward_panel(w, nullptr, k, std::min(INPUTS_AT_ONCE, in_.features - k),
+                              in_.value(block, 0), y, units, first, vectors);
             if (!is_relu_) return;
             for (int u = 0; u < units; ++u)
                 for (int v = first; v < first + vectors; ++v)
@@ -100,11 +93,11 @@ public:
             const int groups = (in_.features + rows - 1) / rows;
             worker.each(groups * step.blocks, [&](int task) {
                 const int first = task / step.blocks * rows, block = task % step.blocks;
-                const int count = std::min(rows, in_.features - first);
+                const int end = std::min(first + rows, in_.features);
                 for (int u = 0; u < out_.features; u += INPUTS_AT_ONCE)
-                    backward_rows(kernel_.values.get(), rows_.get() + first, count,
-                                  units_.get() + u, std::min(INPUTS_AT_ONCE, out_.features - u),
-                                  out_.error(block, 0), in_.error(block, 0), step.vectors(block),
+                    backward_rows(kernel_.values.get(), nullptr, {first, end}, units_.data() + u,
+                                  std::min(INPUTS_AT_ONCE, out_.features - u),
+                                  out_.error(block, u), in_.error(block, 0), step.vectors(block),
                                   u == 0);
             });
         }
@@ -140,7 +133,7 @@ private:
             std::fill(from, from + count * PANEL, 0.0f);
         }
         with_use(step.descent, kernel_, [&](const auto& use) {
-            update_panels(use, at, 0, 1, rows_.get() + first, count, in_.value(0, first),
+            update_panels(use, at, 0, 1, nullptr, {first, first + count}, in_.value(0, 0),
                           in_.stride, lane(0) + panel * PANEL, lane_stride_, step.lanes);
         });
     }
@@ -164,9 +157,12 @@ private:
         transposed_pairs_ = Buffer<Pair>(transposed_.size() / 2);
         by_input_ = Buffer<Pair>(kernel_.values.size() / 2);
         by_unit_ = Buffer<Half>(kernel_.values.size());
+        rows_ = Buffer<std::uint32_t>(static_cast<std::size_t>(in_.features));
+        for (int k = 0; k < in_.features; ++k)
+            rows_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(k * PANEL);
         unit_pairs_.clear();
         for (int u = 0; u < out_.features; u += 2)
-            unit_pairs_.push_back(units_[static_cast<std::size_t>(u)].weight);
+            unit_pairs_.push_back(units_[static_cast<std::size_t>(u)]);
     }
 
     // The roundings of the weights and of the inputs, for this step's way forward and back.
@@ -228,6 +224,7 @@ private:
     }
 
     TensorHalves in_halves_, out_halves_;
+    Buffer<std::uint32_t> rows_;     // where each input's row of a panel begins
     Buffer<Pair> transposed_pairs_;  // the errors, [block][pair of lanes][unit]
     Buffer<Pair> by_input_;          // the weights' roundings, see half.hpp
     Buffer<Half> by_unit_;
@@ -250,8 +247,7 @@ private:
     const int panels_;
     const std::size_t lane_stride_;  // an odd number of cache lines, which spread over the sets
     Parameter kernel_, bias_;
-    Buffer<std::uint32_t> rows_;     // where each input's row of a panel begins
-    Buffer<UnitAt> units_;
+    std::vector<std::size_t> units_;  // where each unit's weight lies in an input's row
     Buffer<float> transposed_;       // the errors, [block][lane][unit]
 };
 

@@ -10,14 +10,13 @@ Parameter::Parameter(int rows, int columns, bool trainable, float initial, int p
       values(static_cast<std::size_t>(panels()) * panel_stride) {
     for (int r = 0; initial != 0 && r < rows; ++r)
         for (int c = 0; c < columns; ++c)
-            values[c / PANEL * panel_stride + static_cast<std::size_t>(r * PANEL + c % PANEL)] =
-                initial;
+            values[column_at(c) + static_cast<std::size_t>(r * PANEL)] = initial;
 }
 
 void Parameter::put(Buffer<float>& into, const float* from) const {
     for (int r = 0; r < rows; ++r)
         for (int c = 0; c < columns; ++c)
-            into[c / PANEL * panel_stride + static_cast<std::size_t>(r * PANEL + c % PANEL)] =
+            into[column_at(c) + static_cast<std::size_t>(r * PANEL)] =
                 from[static_cast<std::size_t>(r) * columns + c];
 }
 
@@ -25,7 +24,7 @@ void Parameter::take(const Buffer<float>& from, float* into) const {
     for (int r = 0; r < rows; ++r)
         for (int c = 0; c < columns; ++c)
             into[static_cast<std::size_t>(r) * columns + c] =
-                from[c / PANEL * panel_stride + static_cast<std::size_t>(r * PANEL + c % PANEL)];
+                from[column_at(c) + static_cast<std::size_t>(r * PANEL)];
 }
 
 void Parameter::reserve_gradients() {

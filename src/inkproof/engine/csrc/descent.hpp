@@ -20,6 +20,10 @@ struct Parameter {
     void take(const Buffer<float>& from, float* into) const;
     std::size_t count() const { return static_cast<std::size_t>(rows) * columns; }
     int panels() const { return (columns + PANEL - 1) / PANEL; }
+    // Where a column lies in row 0.
+    std::size_t column_at(int c) const {
+        return c / PANEL * panel_stride + static_cast<std::size_t>(c % PANEL);
+    }
     void reserve_gradients();
 
     const int rows, columns;

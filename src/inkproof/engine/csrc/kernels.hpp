@@ -11,9 +11,13 @@
 // tiles, blocks and threads, so that the same numbers give the same bits. A product with a zero
 // factor leaves such a chain as it is: the sparse forms give the bits of the dense ones, and what
 // is zero in a whole batch is left out. Hence the products take lists of rows: where each input's
-// row of a panel begins (input * PANEL).
+// row of a panel begins (input * PANEL). Where there is no list (null), no input is left out.
+//
+// The innermost loops are unrolled: a core whose other thread is busy with something else, as on a
+// shared machine, has half of its time for instructions, and those that only count cost as much.
 #pragma once
 
+#include "buffer.hpp"
 #include "simd.hpp"
 
 namespace inkproof {
@@ -67,15 +71,19 @@ static inline void with_constant(int n, F&& f) {
 
 // --- y[unit][lane] = bias[unit] + sum over inputs of w[input][unit] x[input][lane] ---------------
 
-// x: the listed inputs only, one after the other.
-template <int U, int NV>
-static inline void forward_tile(const float* w, const std::uint32_t* rows, int count,
-                                const float* x, float* y) {
+struct EveryRow {
+    std::size_t operator[](int k) const { return static_cast<std::size_t>(k * PANEL); }
+};
+
+// rows[k]: where the rows of the inputs are; x: the listed inputs only, one after the other.
+template <int U, int NV, typename Rows>
+static inline void forward_tile(const float* w, Rows rows, int count, const float* x, float* y) {
     V sum[U][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < U; ++i)
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j) sum[i][j] = load(y + i * BLOCK + j * VL);
+#pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
         const float* row = w + rows[k];
         V xs[NV];
@@ -94,10 +102,9 @@ static inline void forward_tile(const float* w, const std::uint32_t* rows, int c
         for (int j = 0; j < NV; ++j) store(y + i * BLOCK + j * VL, sum[i][j]);
 }
 
-// One panel's units on some vectors of one block: adds the listed inputs' share to y.
-static inline void forward_panel(const float* w, const std::uint32_t* rows, int count,
-                                 const float* x, float* y, int units, int first_vector,
-                                 int vectors) {
+template <typename Rows>
+static inline void forward_tiles(const float* w, Rows rows, int count, const float* x, float* y,
+                                 int units, int first_vector, int vectors) {
     for (int v = first_vector; v < first_vector + vectors; v += TILE_VECTORS) {
         const int left = first_vector + vectors - v;
         for (int unit = 0; unit < units; unit += TILE)
@@ -112,32 +119,49 @@ static inline void forward_panel(const float* w, const std::uint32_t* rows, int 
     }
 }
 
+// One panel's units on some vectors of one block: adds the share of some inputs, from the `first`
+// that is listed, to y.
+static inline void forward_panel(const float* w, const std::uint32_t* rows, int first, int count,
+                                 const float* x, float* y, int units, int first_vector,
+                                 int vectors) {
+    x += first * BLOCK;
+    if (rows)
+        forward_tiles(w, rows + first, count, x, y, units, first_vector, vectors);
+    else
+        forward_tiles(w + first * PANEL, EveryRow{}, count, x, y, units, first_vector, vectors);
+}
+
 // --- d[input][lane] = sum over units of w[input][unit] e[unit][lane] -----------------------------
 
-// Where a unit's weight lies in each input's row, and where its errors begin.
-struct UnitAt {
-    std::size_t weight;  // unit / PANEL * panel_stride + unit % PANEL
-    std::size_t error;   // unit * BLOCK
-};
+// Where an input's row of a panel begins.
+static inline std::size_t row_at(const std::uint32_t* rows, int k) {
+    return rows ? rows[k] : static_cast<std::size_t>(k * PANEL);
+}
 
-// Adds the share of the listed units to the gradient at the K inputs whose rows are listed.
+// Adds the share of the listed units to the gradient at K inputs, from the `from`th that is listed.
+// units: where each one's weight lies in an input's row, unit / PANEL * panel_stride + unit % PANEL;
+// e: the listed units, one after the other.
 template <int K, int NV>
-static inline void backward_tile(const float* w, const std::uint32_t* rows, const UnitAt* units,
-                                 int count, const float* e, float* d, bool first) {
+static inline void backward_tile(const float* w, const std::uint32_t* rows, int from,
+                                 const std::size_t* units, int count, const float* e, float* d,
+                                 bool first) {
     V sum[K][NV];
     const float* row[K];
+    float* to[K];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i) {
-        row[i] = w + rows[i];
+        const std::size_t at = row_at(rows, from + i);
+        row[i] = w + at;
+        to[i] = d + at * (BLOCK / PANEL);
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j)
-            sum[i][j] = first ? V{} : load(d + rows[i] * (BLOCK / PANEL) + j * VL);
+        for (int j = 0; j < NV; ++j) sum[i][j] = first ? V{} : load(to[i] + j * VL);
     }
+#pragma GCC unroll 4
     for (int u = 0; u < count; ++u) {
-        const std::size_t at = units[u].weight;
+        const std::size_t at = units[u];
         V es[NV];
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) es[j] = load(e + units[u].error + j * VL);
+        for (int j = 0; j < NV; ++j) es[j] = load(e + u * BLOCK + j * VL);
 #pragma GCC unroll 16
         for (int i = 0; i < K; ++i) {
             const V ws = splat(row[i][at]);
@@ -148,21 +172,22 @@ static inline void backward_tile(const float* w, const std::uint32_t* rows, cons
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) store(d + rows[i] * (BLOCK / PANEL) + j * VL, sum[i][j]);
+        for (int j = 0; j < NV; ++j) store(to[i] + j * VL, sum[i][j]);
 }
 
-static inline void backward_rows(const float* w, const std::uint32_t* rows, int row_count,
-                                 const UnitAt* units, int unit_count, const float* e, float* d,
+// For the listed inputs in `wanted`.
+static inline void backward_rows(const float* w, const std::uint32_t* rows, Range wanted,
+                                 const std::size_t* units, int unit_count, const float* e, float* d,
                                  int vectors, bool first) {
-    for (int k = 0; k < row_count; k += TILE)
-        with_constant<TILE>(row_count - k < TILE ? row_count - k : TILE, [&](auto count) {
+    for (int k = wanted.begin; k < wanted.end; k += TILE)
+        with_constant<TILE>(wanted.end - k < TILE ? wanted.end - k : TILE, [&](auto count) {
             constexpr int K = decltype(count)::value;
             int v = 0;
             for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
-                backward_tile<K, TILE_VECTORS>(w, rows + k, units, unit_count, e + v * VL,
+                backward_tile<K, TILE_VECTORS>(w, rows, k, units, unit_count, e + v * VL,
                                                d + v * VL, first);
             for (; v < vectors; ++v)
-                backward_tile<K, 1>(w, rows + k, units, unit_count, e + v * VL, d + v * VL, first);
+                backward_tile<K, 1>(w, rows, k, units, unit_count, e + v * VL, d + v * VL, first);
         });
 }
 
@@ -171,17 +196,21 @@ static inline void backward_rows(const float* w, const std::uint32_t* rows, int 
 // `use` takes each vector of the gradient, for numbers from a place in the weights' memory: see
 // descent.hpp.
 
-// at: where the first panel begins; x: K listed inputs, one after the other; t: from the first of P
-// panels' units.
+// at: where the first panel begins; x: K inputs, from the `from`th that is listed, one after the
+// other; t: from the first of P panels' units.
 template <int K, int P, typename Use>
 static inline void update_tile(const Use& use, std::size_t at, std::size_t panel_stride,
-                               const std::uint32_t* rows, const float* x, std::size_t block_stride,
-                               const float* t, std::size_t t_stride, int lanes) {
+                               const std::uint32_t* rows, int from, const float* x,
+                               std::size_t block_stride, const float* t, std::size_t t_stride,
+                               int lanes) {
+    std::size_t to[K];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) to[i] = at + row_at(rows, from + i);
     // The weights are wanted at the end, and may come from far away.
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
-        for (int i = 0; i < K; ++i) use.expect(at + p * panel_stride + rows[i]);
+        for (int i = 0; i < K; ++i) use.expect(p * panel_stride + to[i]);
     V sum[K][P * VP];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)
@@ -189,6 +218,7 @@ static inline void update_tile(const Use& use, std::size_t at, std::size_t panel
         for (int j = 0; j < P * VP; ++j) sum[i][j] = V{};
     for (int done = 0; done < lanes; done += BLOCK) {
         const int here = lanes - done < BLOCK ? lanes - done : BLOCK;
+#pragma GCC unroll 4
         for (int b = 0; b < here; ++b) {
             V ts[P * VP];
 #pragma GCC unroll 16
@@ -209,25 +239,26 @@ static inline void update_tile(const Use& use, std::size_t at, std::size_t panel
         for (int i = 0; i < K; ++i)
 #pragma GCC unroll 16
             for (int j = 0; j < VP; ++j)
-                use(at + p * panel_stride + rows[i] + j * VL, sum[i][p * VP + j]);
+                use(p * panel_stride + to[i] + j * VL, sum[i][p * VP + j]);
 }
 
+// For the listed inputs in `wanted`; x: from the first of all that are listed.
 template <typename Use>
 static inline void update_panels(const Use& use, std::size_t at, std::size_t panel_stride,
-                                 int panels, const std::uint32_t* rows, int count, const float* x,
-                                 std::size_t block_stride, const float* t, std::size_t t_stride,
-                                 int lanes) {
-    for (int k = 0; k < count; k += UPDATE_INPUTS)
+                                 int panels, const std::uint32_t* rows, Range wanted,
+                                 const float* x, std::size_t block_stride, const float* t,
+                                 std::size_t t_stride, int lanes) {
+    for (int k = wanted.begin; k < wanted.end; k += UPDATE_INPUTS)
         with_constant<UPDATE_INPUTS>(
-            count - k < UPDATE_INPUTS ? count - k : UPDATE_INPUTS, [&](auto wanted) {
-                constexpr int K = decltype(wanted)::value;
+            wanted.end - k < UPDATE_INPUTS ? wanted.end - k : UPDATE_INPUTS, [&](auto count) {
+                constexpr int K = decltype(count)::value;
                 int p = 0;
                 for (; p + UPDATE_PANELS <= panels; p += UPDATE_PANELS)
-                    update_tile<K, UPDATE_PANELS>(use, at + p * panel_stride, panel_stride,
-                                                  rows + k, x + k * BLOCK, block_stride,
-                                                  t + p * PANEL, t_stride, lanes);
+                    update_tile<K, UPDATE_PANELS>(use, at + p * panel_stride, panel_stride, rows,
+                                                  k, x + k * BLOCK, block_stride, t + p * PANEL,
+                                                  t_stride, lanes);
                 for (; p < panels; ++p)
-                    update_tile<K, 1>(use, at + p * panel_stride, panel_stride, rows + k,
+                    update_tile<K, 1>(use, at + p * panel_stride, panel_stride, rows, k,
                                       x + k * BLOCK, block_stride, t + p * PANEL, t_stride, lanes);
             });
 }

@@ -10,12 +10,15 @@ namespace inkproof {
 namespace {
 
 constexpr int INFERENCE_LANES = 128;
+constexpr int LIST_PAYS = 16;        // a list that leaves out less than 1 of so many inputs does not
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
 // Where in an operand's list some inputs are.
 Range listed(const Operand& operand, Range inputs) {
+    if (!operand.rows)
+        return {std::min(inputs.begin, operand.count), std::min(inputs.end, operand.count)};
     const auto* end = operand.rows + operand.count;
     const auto find = [&](int input) {
         return static_cast<int>(
@@ -109,7 +112,9 @@ void Network::reserve_training(int lanes) {
     hits_ = Buffer<std::int32_t>(blocks * BLOCK);
     for (Scratch& scratch : scratch_) {
         scratch.transposed = Buffer<float>(blocks * BLOCK * SPARSE_PANELS * PANEL);
-        scratch.units = Buffer<UnitAt>(static_cast<std::size_t>(widest));
+        scratch.units = Buffer<int>(static_cast<std::size_t>(widest));
+        scratch.unit_at = Buffer<std::size_t>(static_cast<std::size_t>(widest));
+        scratch.errors = Buffer<float>(blocks * static_cast<std::size_t>(widest * BLOCK));
         scratch.row = Buffer<float>(static_cast<std::size_t>(widest));
         scratch.entries = Buffer<Entry>(
             static_cast<std::size_t>(std::max(widest, layers_.front().spec.inputs) + 1));
@@ -128,6 +133,12 @@ void Network::list_rows(int index, Batch& batch, int member) const {
     Rows& rows = batch.rows[static_cast<std::size_t>(member)][static_cast<std::size_t>(index)];
     const auto stride = static_cast<std::size_t>(below.padded * BLOCK);
     const float* from = batch.outputs[below_at].get();
+    int filled = 0;
+    for (int p = 0; p < below.panels; ++p)
+        filled += __builtin_popcount(batch.alive[below_at][static_cast<std::size_t>(p)]);
+    rows.are_all = below.spec.units - filled < below.spec.units / LIST_PAYS;
+    rows.count = below.spec.units;
+    if (rows.are_all) return;
     int count = 0;
     for (int p = 0; p < below.panels; ++p)
         for (unsigned mask = batch.alive[below_at][static_cast<std::size_t>(p)]; mask != 0;
@@ -149,12 +160,13 @@ Operand Network::operand(int index, const Batch& batch, int member) const {
         const Inputs& in = batch.inputs;
         const Layer& layer = layers_.front();
         const int count = layer.half ? round_up(layer.spec.inputs, 2) : layer.spec.inputs;
-        return {all_inputs_.get(),       count, in.x.get(), in.block_stride,
+        return {layer.half ? all_inputs_.get() : nullptr, count, in.x.get(), in.block_stride,
                 batch.input_pairs.get(), batch.input_lanes.get()};
     }
     const auto at = static_cast<std::size_t>(index);
     const Rows& rows = batch.rows[static_cast<std::size_t>(member)][at];
-    return {rows.offsets.get(), rows.count, rows.x.get(),
+    return {rows.are_all ? nullptr : rows.offsets.get(), rows.count,
+            (rows.are_all ? batch.outputs[at - 1] : rows.x).get(),
             static_cast<std::size_t>(layers_[at - 1].padded * BLOCK), rows.pairs.get(),
             rows.lanes.get()};
 }
@@ -210,9 +222,9 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
                         return add_inputs_half(
                             index, from, p, block, {first, first + count},
                             {k / 2, std::min(k + INPUTS_AT_ONCE, from.count) / 2}, at);
-                    forward_panel(layer.kernel.values.get() + p * layer.kernel.panel_stride, from.rows + k,
-                                  std::min(INPUTS_AT_ONCE, from.count - k),
-                                  from.x + block * from.block_stride + k * BLOCK, at,
+                    forward_panel(layer.kernel.values.get() + p * layer.kernel.panel_stride,
+                                  from.rows, k, std::min(INPUTS_AT_ONCE, from.count - k),
+                                  from.x + block * from.block_stride, at,
                                   std::min(PANEL, units - p * PANEL), first, count);
                 });
     }
@@ -348,9 +360,8 @@ void Network::forward_shares(const Batch& batch, int member) {
                 }
             for (int p = 0; p < layer.panels; ++p)
                 forward_panel(layer.kernel.values.get() + p * layer.kernel.panel_stride,
-                              from.rows + mine.begin, mine.end - mine.begin,
-                              from.x + block * from.block_stride + mine.begin * BLOCK,
-                              y + p * PANEL * BLOCK,
+                              from.rows, mine.begin, mine.end - mine.begin,
+                              from.x + block * from.block_stride, y + p * PANEL * BLOCK,
                               std::min(PANEL, layer.spec.units - p * PANEL), first, count);
         });
     }
@@ -423,12 +434,13 @@ void Network::backward_shares(int index, const Batch& batch, int member, Scratch
     const auto below_stride =
         static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded * BLOCK);
     const int groups = (below.count + BACKWARD_INPUTS - 1) / BACKWARD_INPUTS;
-    int half_listed = -1, count = 0;
+    int half_listed = -1;
+    Units units{};
     team_.each(member, layer.halves * groups, [&](int task) {
         const int half = task / groups, first = task % groups * BACKWARD_INPUTS;
         if (half != half_listed) {
             const Range panels = share(layer.panels, 1, half, layer.halves);
-            count = list_units(index, batch, member, panels, scratch.units.get());
+            units = units_of(index, batch, member, panels, scratch);
             half_listed = half;
         }
         const Buffer<float>& into =
@@ -436,35 +448,56 @@ void Network::backward_shares(int index, const Batch& batch, int member, Scratch
         for (int block = 0; block < batch.blocks; ++block) {
             const auto b = static_cast<std::size_t>(block);
             const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
-            const float* e = errors_[static_cast<std::size_t>(index)].get() +
-                             b * static_cast<std::size_t>(layer.padded * BLOCK);
-            for (int u = 0; u == 0 || u < count; u += INPUTS_AT_ONCE)
-                backward_rows(layer.kernel.values.get(), below.rows + first,
-                              std::min(BACKWARD_INPUTS, below.count - first),
-                              scratch.units.get() + u, std::min(INPUTS_AT_ONCE, count - u), e,
+            for (int u = 0; u == 0 || u < units.count; u += INPUTS_AT_ONCE)
+                backward_rows(layer.kernel.values.get(), below.rows,
+                              {first, std::min(first + BACKWARD_INPUTS, below.count)}, units.at + u,
+                              std::min(INPUTS_AT_ONCE, units.count - u),
+                              units.errors + b * units.block_stride + u * BLOCK,
                               into.get() + b * below_stride, vectors, u == 0);
         }
     });
 }
 
 // Lists the units in some panels whose errors are not zero in the whole batch.
-int Network::list_units(int index, const Batch& batch, int member, Range panels,
-                        UnitAt* list) const {
+int Network::list_units(int index, const Batch& batch, int member, Range panels, int* list) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
-    const auto at = [&](std::size_t unit) {
-        return UnitAt{unit / PANEL * layer.kernel.panel_stride + unit % PANEL, unit * BLOCK};
-    };
+    const bool is_last = &layer == &layers_.back();
+    const Operand above = is_last ? Operand{} : operand(index + 1, batch, member);
     int count = 0;
-    if (static_cast<std::size_t>(index) + 1 < layers_.size()) {
-        const Operand above = operand(index + 1, batch, member);
+    if (above.rows) {
         const Range here = listed(above, {panels.begin * PANEL, panels.end * PANEL});
-        for (int i = here.begin; i < here.end; ++i) list[count++] = at(above.rows[i] / PANEL);
+        for (int i = here.begin; i < here.end; ++i)
+            list[count++] = static_cast<int>(above.rows[i] / PANEL);
     } else {
         const int end = std::min(panels.end * PANEL, layer.spec.units);
-        for (int unit = panels.begin * PANEL; unit < end; ++unit)
-            list[count++] = at(static_cast<std::size_t>(unit));
+        for (int unit = panels.begin * PANEL; unit < end; ++unit) list[count++] = unit;
     }
     return count;
+}
+
+// The same units with their errors moved together; or all of the panels, as they lie.
+Network::Units Network::units_of(int index, const Batch& batch, int member, Range panels,
+                                 Scratch& scratch) const {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const float* errors = errors_[static_cast<std::size_t>(index)].get();
+    const auto stride = static_cast<std::size_t>(layer.padded * BLOCK);
+    const bool is_last = &layer == &layers_.back();
+    if (is_last || !operand(index + 1, batch, member).rows) {
+        const int begin = panels.begin * PANEL;
+        return {layer.units.data() + begin, std::min(panels.end * PANEL, layer.spec.units) - begin,
+                errors + begin * BLOCK, stride};
+    }
+    const int count = list_units(index, batch, member, panels, scratch.units.get());
+    for (int i = 0; i < count; ++i) {
+        const auto to = static_cast<std::size_t>(i);
+        const int unit = scratch.units[to];
+        scratch.unit_at[to] = layer.units[static_cast<std::size_t>(unit)];
+        for (std::size_t block = 0; block < static_cast<std::size_t>(batch.blocks); ++block) {
+            const float* from = errors + block * stride + unit * BLOCK;
+            std::copy(from, from + BLOCK, scratch.errors.get() + block * stride + i * BLOCK);
+        }
+    }
+    return {scratch.unit_at.get(), count, scratch.errors.get(), stride};
 }
 
 // Adds up the shares, and takes the gradient through the activation of the layer below.
@@ -528,9 +561,9 @@ void Network::update_listed(int index, const Batch& batch, const Operand& from, 
     for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
         for (int k = mine.begin; k < mine.end; k += INPUTS_AT_ONCE)
             update_panels(use, group * layer.kernel.panel_stride, layer.kernel.panel_stride,
-                          std::min(UPDATE_PANELS, panels.end - group), from.rows + k,
-                          std::min(INPUTS_AT_ONCE, mine.end - k), from.x + k * BLOCK,
-                          from.block_stride, t + group * PANEL, layer.lane_stride, batch.lanes);
+                          std::min(UPDATE_PANELS, panels.end - group), from.rows,
+                          {k, std::min(k + INPUTS_AT_ONCE, mine.end)}, from.x, from.block_stride,
+                          t + group * PANEL, layer.lane_stride, batch.lanes);
     if (!moves_all || mine.end - mine.begin == inputs.end - inputs.begin) return;
     int next = mine.begin;
     for (int k = inputs.begin; k < inputs.end; ++k) {

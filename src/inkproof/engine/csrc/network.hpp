@@ -33,10 +33,13 @@ struct Layer {
         : spec(spec), kernel(spec.inputs, spec.units, true, 0, padded_inputs),
           bias(1, spec.units, true), panels(kernel.panels()), padded(panels * PANEL),
           lane_stride(static_cast<std::size_t>(panels | 1) * PANEL),
-          halves(panels >= 8 ? 2 : 1) {}
+          halves(panels >= 8 ? 2 : 1) {
+        for (int unit = 0; unit < spec.units; ++unit) units.push_back(kernel.column_at(unit));
+    }
 
     LayerSpec spec;
     Parameter kernel, bias;
+    std::vector<std::size_t> units;  // where each unit's weight lies in an input's row
     int panels, padded;  // padded: panels * PANEL
     std::size_t lane_stride;  // of the transposed errors: an odd number of cache lines, so that
                               // one unit's errors of all lanes spread over the cache's sets
@@ -47,8 +50,10 @@ struct Layer {
     Buffer<Half> by_unit;
 };
 
-// The inputs of a layer that are not zero in the whole batch, one after the other.
+// The inputs of a layer that are not zero in the whole batch, one after the other; or all inputs,
+// where they lie, if hardly any could be left out.
 struct Rows {
+    bool are_all = false;
     Buffer<std::uint32_t> offsets;  // input * PANEL
     int count = 0;
     Buffer<float> x;  // [block][listed input][lane]
@@ -70,7 +75,7 @@ struct Batch {
 
 // What a product of a layer reads.
 struct Operand {
-    const std::uint32_t* rows;
+    const std::uint32_t* rows;  // null: all
     int count;
     const float* x;
     std::size_t block_stride;  // of x; and of the halves, which need half the memory
@@ -114,7 +119,9 @@ public:
 private:
     struct Scratch {  // of one thread
         Buffer<float> transposed;
-        Buffer<UnitAt> units;
+        Buffer<int> units;             // those listed of a layer,
+        Buffer<std::size_t> unit_at;   // where each one's weight lies in an input's row,
+        Buffer<float> errors;          // and its errors, [block][listed unit][lane]
         Buffer<Pair> error_pairs;         // [block][listed pair of units][lane]
         std::vector<std::size_t> pair_at;  // where their weights lie in each row
         Buffer<float> row;      // of few: one layer's outputs, and
@@ -123,6 +130,15 @@ private:
     };
 
     // descends: or else only the gradients are wanted.
+    // Some of a layer's units, and their errors.
+    struct Units {
+        const std::size_t* at;  // where each one's weight lies in an input's row
+        int count;
+        const float* errors;  // [block][unit][lane]
+        std::size_t block_stride;
+    };
+    Units units_of(int layer, const Batch& batch, int member, Range panels, Scratch& scratch) const;
+
     Totals pass(bool descends, const Data& data, const std::int64_t* labels,
                 const std::int64_t* order, std::int64_t count, const PassOptions& options,
                 const std::function<bool(std::int64_t)>& poll);
@@ -144,7 +160,7 @@ private:
     void softmax_errors(const Batch& batch, const std::int64_t* labels, const std::int64_t* rows,
                         std::int64_t first, float share_of_mean, Range vectors);
     void backward_shares(int layer, const Batch& batch, int member, Scratch& scratch);
-    int list_units(int layer, const Batch& batch, int member, Range panels, UnitAt* list) const;
+    int list_units(int layer, const Batch& batch, int member, Range panels, int* list) const;
     void backward_sum(int layer, const Batch& batch, int member);
     // descent: null where the gradients are summed.
     void update(int layer, const Batch& batch, bool sparse, int member, Range panels,

@@ -74,6 +74,7 @@ void Network::list_pairs(int index, Batch& batch, int member) const {
                     static_cast<std::uint32_t>((k + i) * PANEL);
         }
     }
+    rows.are_all = false;
     rows.count = count;
 }
 
@@ -102,17 +103,16 @@ void Network::backward_shares_half(int index, const Batch& batch, int member, Sc
         const int count = list_units(index, batch, member, panels, scratch.units.get());
         scratch.pair_at.clear();
         for (int u = 0; u < count; ++u) {
-            const UnitAt unit = scratch.units[static_cast<std::size_t>(u)];
-            const std::size_t even = unit.weight & ~std::size_t{1};
-            if (!scratch.pair_at.empty() && scratch.pair_at.back() == even) continue;
-            const std::size_t error = unit.error - (unit.weight - even) * BLOCK;
+            const int even = scratch.units[static_cast<std::size_t>(u)] & ~1;
+            const std::size_t even_at = layer.units[static_cast<std::size_t>(even)];
+            if (!scratch.pair_at.empty() && scratch.pair_at.back() == even_at) continue;
             for (std::size_t b = 0; b < static_cast<std::size_t>(batch.blocks); ++b) {
-                const float* e = errors + b * stride + error;
+                const float* e = errors + b * stride + even * BLOCK;
                 pair_rows(e, e + BLOCK,
                           scratch.error_pairs.get() + b * stride / 2 +
                               scratch.pair_at.size() * BLOCK);
             }
-            scratch.pair_at.push_back(even);
+            scratch.pair_at.push_back(even_at);
         }
     };
     team_.each(member, layer.halves * groups, [&](int task) {
