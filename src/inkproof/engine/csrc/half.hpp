@@ -95,6 +95,7 @@ HALF_CODE void forward_tile_half(const Pair* w, const std::uint32_t* rows, int c
     for (int i = 0; i < U; ++i)
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j) sum[i][j] = load(y + i * BLOCK + j * VL);
+#pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
         const Pair* row = w + rows[2 * k] / 2;
         VU xs[NV];
@@ -146,6 +147,7 @@ HALF_CODE void backward_tile_half(const Half* w, const std::uint32_t* rows,
         for (int j = 0; j < NV; ++j)
             sum[i][j] = first ? V{} : load(d + rows[i] * (BLOCK / PANEL) + j * VL);
     }
+#pragma GCC unroll 4
     for (int u = 0; u < count; ++u) {
         VU es[NV];
 #pragma GCC unroll 16
@@ -203,6 +205,7 @@ HALF_CODE void update_tile_half(float* w, Roundings to, std::size_t panel_stride
         for (int p = 0; p < P; ++p) sum[i][p] = V{};
     for (int done = 0; done < lanes; done += BLOCK, x += block_stride) {
         const int here = lanes - done < BLOCK ? (lanes - done + 1) / 2 : BLOCK / 2;
+#pragma GCC unroll 4
         for (int b = 0; b < here; ++b, t += t_stride) {
             VU ts[P];
 #pragma GCC unroll 16

@@ -36,6 +36,7 @@ inline void product_tile(const float* w, const Run* runs, int run_count, const f
     for (int r = 0; r < run_count; ++r) {
         const float* row = w + runs[r].row;
         const float* from = x + runs[r].feature;
+#pragma GCC unroll 4
         for (int k = 0; k < runs[r].count; ++k, row += PANEL, from += BLOCK) {
             V xs[NV];
 #pragma GCC unroll 16
@@ -68,6 +69,7 @@ HALF_CODE void product_tile(const Pair* w, const Run* runs, int run_count, const
     for (int r = 0; r < run_count; ++r) {
         const Pair* row = w + runs[r].row / 2;
         const Pair* from = x + runs[r].feature / 2;
+#pragma GCC unroll 4
         for (int k = 0; k < runs[r].count; k += 2, row += PANEL, from += BLOCK) {
             VU xs[NV];
 #pragma GCC unroll 16
@@ -120,6 +122,7 @@ inline void gradient_tile(float* g, const float* const* x, const float* const* t
     for (int p = 0; p < positions; ++p) {
         const float* from = x[p];
         const float* error = t[p];
+#pragma GCC unroll 4
         for (int b = 0; b < lanes; ++b, error += PANEL) {
             V ts[VP];
 #pragma GCC unroll 16
@@ -149,6 +152,7 @@ HALF_CODE void gradient_tile(float* g, const Pair* const* x, const Pair* const* 
     for (int p = 0; p < positions; ++p) {
         const Pair* from = x[p];
         const Pair* error = t[p];
+#pragma GCC unroll 4
         for (int b = 0; b < (lanes + 1) / 2; ++b, error += PANEL) {
             const VU ts = load_pairs(error);
 #pragma GCC unroll 16
