@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
 #include "buffer.hpp"
 #include "simd.hpp"
@@ -53,74 +52,91 @@ struct OptimizerOptions {
     float adam_weight_decay = 0;
 };
 
-// What to do with a vector of a gradient, each for numbers from `at` of a parameter's memory.
+// What to do with a vector of a gradient, each for numbers from `at` of a parameter's memory. They are
+// small, for kernels take them by value: stores could else change what they hold, for all that the
+// compiler knows, and it would be read again for each vector.
 
-// To add it to some numbers, times a scale.
+// To add it to some numbers, times a scale; so does plain descent.
 struct Add {
     void expect(std::size_t at) const { __builtin_prefetch(to + at, 1); }
+    V moved(V value, std::size_t, V gradient) const {
+        return multiply_add(gradient, splat(scale), value);
+    }
     void operator()(std::size_t at, V gradient) const {
-        store(to + at, multiply_add(gradient, splat(scale), load(to + at)));
+        store(to + at, moved(load(to + at), at, gradient));
     }
 
     float* to;
     float scale;
 };
 
-// To move the weights by SGD with momentum or by Adam; is_bare: by nothing else.
-template <Rule R, bool is_bare>
-struct Move {
-    Move(Parameter& parameter, const OptimizerOptions& options, float rate, float correction)
-        : values(parameter.values.get()), first(parameter.first.get()),
-          second(parameter.second.get()), average(parameter.average.get()), o(options), rate(rate),
-          adam_rate(rate * correction) {}
-
+// To move the weights by descent with momentum.
+struct Momentum {
     void expect(std::size_t at) const {
-        __builtin_prefetch(values + at, 1);
+        __builtin_prefetch(to + at, 1);
         __builtin_prefetch(first + at, 1);
-        if (R == Rule::adam) __builtin_prefetch(second + at, 1);
+    }
+    V moved(V value, std::size_t at, V gradient) const {
+        const V step = gradient * -rate;
+        const V m = multiply_add(load(first + at), splat(momentum), step);
+        store(first + at, m);
+        return value + (nesterov ? multiply_add(m, splat(momentum), step) : m);
     }
     void operator()(std::size_t at, V gradient) const {
-        if constexpr (is_bare)
-            move(at, gradient);
-        else
-            move_with_all(at, gradient);
+        store(to + at, moved(load(to + at), at, gradient));
     }
 
-private:
-    __attribute__((always_inline)) void move(std::size_t at, V g) const {
-        if (!is_bare && o.clip_value != 0) {
-            const V limit = splat(o.clip_value);
-            g = g > limit ? limit : g;
-            g = g < -limit ? -limit : g;
-        }
-        V value = load(values + at);
-        if (!is_bare && o.weight_decay != 0)
-            value = multiply_add(value, splat(-o.weight_decay * rate), value);
-        if constexpr (R == Rule::adam) {
-            const V m = load(first + at), v = load(second + at);
-            const V m_next = multiply_add(g - m, splat(1 - o.beta_1), m);
-            const V v_next = multiply_add(multiply_add(g, g, -v), splat(1 - o.beta_2), v);
-            store(first + at, m_next);
-            store(second + at, v_next);
-            value -= adam_rate * m_next / (square_root(v_next) + o.epsilon);
-        } else if (is_bare || o.momentum != 0) {
-            const V step = g * -rate;
-            const V m = multiply_add(load(first + at), splat(o.momentum), step);
-            store(first + at, m);
-            value += o.nesterov ? multiply_add(m, splat(o.momentum), step) : m;
-        } else {
-            value = multiply_add(g, splat(-rate), value);
-        }
-        store(values + at, value);
-        if (!is_bare && o.average_momentum != 0)
-            store(average + at, multiply_add(load(average + at), splat(o.average_momentum),
-                                             value * (1 - o.average_momentum)));
-    }
-    __attribute__((noinline)) void move_with_all(std::size_t at, V g) const { move(at, g); }
+    float *to, *first;
+    float rate, momentum;
+    bool nesterov;
+};
 
-    float *const values, *const first, *const second, *const average;
-    const OptimizerOptions o;
-    const float rate, adam_rate;
+// To move them by Adam: Kingma and Ba 2015, in the form before section 2.1.
+struct Adam {
+    void expect(std::size_t at) const {
+        __builtin_prefetch(to + at, 1);
+        __builtin_prefetch(first + at, 1);
+        __builtin_prefetch(second + at, 1);
+    }
+    V moved(V value, std::size_t at, V gradient) const {
+        const V m = load(first + at), v = load(second + at);
+        const V m_next = multiply_add(gradient - m, splat(1 - beta_1), m);
+        const V v_next = multiply_add(multiply_add(gradient, gradient, -v), splat(1 - beta_2), v);
+        store(first + at, m_next);
+        store(second + at, v_next);
+        return value - rate * m_next / (square_root(v_next) + epsilon);
+    }
+    void operator()(std::size_t at, V gradient) const {
+        store(to + at, moved(load(to + at), at, gradient));
+    }
+
+    float *to, *first, *second;
+    float rate, beta_1, beta_2, epsilon;
+};
+
+// One of these with all that may go along with it.
+template <typename Inner>
+struct WithAll {
+    void expect(std::size_t at) const { inner.expect(at); }
+    __attribute__((noinline)) void operator()(std::size_t at, V gradient) const {
+        if (clip_value != 0) {
+            const V limit = splat(clip_value);
+            gradient = gradient > limit ? limit : gradient;
+            gradient = gradient < -limit ? -limit : gradient;
+        }
+        V value = load(inner.to + at);
+        if (decay != 0) value = multiply_add(value, splat(-decay), value);
+        value = inner.moved(value, at, gradient);
+        store(inner.to + at, value);
+        if (average)
+            store(average + at, multiply_add(load(average + at), splat(average_momentum),
+                                             value * (1 - average_momentum)));
+    }
+
+    Inner inner;
+    float clip_value, decay;  // of a weight, in this step; 0: none
+    float* average;           // null: none
+    float average_momentum;
 };
 
 // One step of an optimiser that moves each number by its own gradient alone, so that any piece of an
@@ -142,20 +158,22 @@ public:
     template <typename F>
     void with(Parameter& parameter, F&& f) const {
         const OptimizerOptions& o = options_;
-        const bool is_bare = o.weight_decay == 0 && o.clip_value == 0 && o.average_momentum == 0;
-        const auto by = [&](auto rule, auto bare) {
-            f(Move<decltype(rule)::value, decltype(bare)::value>(parameter, o, rate_, correction_));
+        float* const to = parameter.values.get();
+        float *const first = parameter.first.get(), *const second = parameter.second.get();
+        const auto with_all = [&](auto inner) {
+            if (o.weight_decay == 0 && o.clip_value == 0 && o.average_momentum == 0)
+                f(inner);
+            else
+                f(WithAll<decltype(inner)>{inner, o.clip_value, o.weight_decay * rate_,
+                                           o.average_momentum != 0 ? parameter.average.get() : nullptr,
+                                           o.average_momentum});
         };
-        using Sgd = std::integral_constant<Rule, Rule::sgd>;
-        using Adam = std::integral_constant<Rule, Rule::adam>;
         if (o.rule != Rule::sgd)
-            is_bare ? by(Adam{}, std::true_type{}) : by(Adam{}, std::false_type{});
-        else if (!is_bare)
-            by(Sgd{}, std::false_type{});
+            with_all(Adam{to, first, second, rate_ * correction_, o.beta_1, o.beta_2, o.epsilon});
         else if (o.momentum != 0)
-            by(Sgd{}, std::true_type{});
+            with_all(Momentum{to, first, rate_, o.momentum, o.nesterov});
         else
-            f(Add{parameter.values.get(), -rate_});
+            with_all(Add{to, -rate_});
     }
 
     // Moves numbers from `at` on by a piece of their gradient.

@@ -199,7 +199,7 @@ static inline void backward_rows(const float* w, const std::uint32_t* rows, Rang
 // at: where the first panel begins; x: K inputs, from the `from`th that is listed, one after the
 // other; t: from the first of P panels' units.
 template <int K, int P, typename Use>
-static inline void update_tile(const Use& use, std::size_t at, std::size_t panel_stride,
+static inline void update_tile(const Use use, std::size_t at, std::size_t panel_stride,
                                const std::uint32_t* rows, int from, const float* x,
                                std::size_t block_stride, const float* t, std::size_t t_stride,
                                int lanes) {
@@ -302,7 +302,7 @@ static inline void sparse_forward(const float* w, std::size_t panel_stride, cons
 // g[unit] = sum over an input's list of value t[lane][unit], for one input, whose weights are at
 // `at`; offsets: of the lanes' rows of t.
 template <int P, typename Use>
-static inline void sparse_update(const Use& use, std::size_t at, std::size_t panel_stride,
+static inline void sparse_update(const Use use, std::size_t at, std::size_t panel_stride,
                                  const Entry* list, const Entry* end, const float* t) {
     V sum[P * VP];
 #pragma GCC unroll 16
