@@ -13,8 +13,8 @@ class DenseOp : public Op {
 public:
     DenseOp(Tensor& in, Tensor& out, bool has_bias, bool is_relu, Factors factors)
         : Op(in, out), has_bias_(has_bias), is_relu_(is_relu),
-          halves_(INKPROOF_HALF && factors == Factors::halves && in.features % 2 == 0 && out.features % 2 == 0 &&
-                  out.features >= LEAST_UNITS),
+          halves_(INKPROOF_HALF && factors == Factors::halves && in.features % 2 == 0 &&
+                  out.features % 2 == 0 && out.features >= LEAST_UNITS),
           panels_((out.features + PANEL - 1) / PANEL),
           lane_stride_(static_cast<std::size_t>(panels_ | 1) * PANEL),
           kernel_(in.features, out.features, true), bias_(1, out.features, has_bias) {

@@ -233,14 +233,14 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
 
 // The first layer's outputs, of sparse data; where there is a batch before, after the update that it
 // asks for. Each part of the inputs goes through both while its weights are in the cache.
-void Network::forward_sparse(const Batch* before, const Descent& descent, Batch& batch, int member,
+void Network::forward_sparse(const Batch* before, const Descent* descent, Batch& batch, int member,
                              Range panels, Range vectors, Scratch& scratch) {
     Layer& layer = layers_.front();
     const auto at = static_cast<std::size_t>(member);
     const SparseInputs& inputs = batch.sparse[at];
     const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
     const int begin = vectors.begin * VL, end = std::min(vectors.end * VL, batch.lanes);
-    if (before) update_biases(0, *before, panels, &descent);
+    if (before) update_biases(0, *before, panels, descent);
     each_group(panels, [&](Range group) {
         const auto stride = static_cast<std::size_t>((group.end - group.begin) * PANEL);
         const float* w = layer.kernel.values.get() + group.begin * layer.kernel.panel_stride;
@@ -251,7 +251,7 @@ void Network::forward_sparse(const Batch* before, const Descent& descent, Batch&
         for (int part = 0; part < input_parts_; ++part) {
             if (before) {
                 const int* bounds = &before->sparse[at].column_bounds[static_cast<std::size_t>(part)];
-                descent.with(layer.kernel, [&](const auto& use) {
+                descent->with(layer.kernel, [&](const auto& use) {
                     update_columns(before->sparse[at], {bounds[0], bounds[1]}, group, use);
                 });
             }
@@ -259,8 +259,8 @@ void Network::forward_sparse(const Batch* before, const Descent& descent, Batch&
                 for (int lane = begin; lane < end; ++lane) {
                     scratch.ahead.some(1);
                     sparse_forward<decltype(count)::value>(
-                        w, layer.kernel.panel_stride, inputs.row(lane, part), inputs.row(lane, part + 1),
-                        t + static_cast<std::size_t>(lane) * stride);
+                        w, layer.kernel.panel_stride, inputs.row(lane, part),
+                        inputs.row(lane, part + 1), t + static_cast<std::size_t>(lane) * stride);
                 }
             });
         }
@@ -327,8 +327,8 @@ void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch)
         each_group({0, layer.panels}, [&](Range group) {
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
                 sparse_forward<decltype(count)::value>(
-                    layer.kernel.values.get() + group.begin * layer.kernel.panel_stride, layer.kernel.panel_stride,
-                    list, end, y + group.begin * PANEL);
+                    layer.kernel.values.get() + group.begin * layer.kernel.panel_stride,
+                    layer.kernel.panel_stride, list, end, y + group.begin * PANEL);
             });
         });
         if (&layer == &layers_.back()) break;
@@ -754,7 +754,7 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
                     const int most = threads() == 1 ? alone : together;
                     team_.pieces(member, layer.panels, UPDATE_PANELS, most, [&](Range some) {
                         if (by_lists)
-                            return forward_sparse(before, descent, batch, member, some,
+                            return forward_sparse(before, &descent, batch, member, some,
                                                   all_vectors(batch), scratch);
                         if (before) learn(i, *before, some, &descent);
                         forward(i, batch, member, some, all_vectors(batch), scratch);
@@ -762,7 +762,7 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
                 } else if (i == last && last_in_shares_) {
                     forward_shares(batch, member);
                 } else if (i == 0 && sparse) {
-                    forward_sparse(nullptr, descent, batch, member, panels, vectors, scratch);
+                    forward_sparse(nullptr, nullptr, batch, member, panels, vectors, scratch);
                 } else {
                     forward(i, batch, member, panels, vectors, scratch);
                 }
@@ -875,7 +875,6 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
     Buffer<std::int32_t> hits(rows);
     std::atomic<std::int64_t> next{0};
     std::atomic<bool> stop{false};
-    const Descent none = optimizer_.step(0, 1);
     Team& team = count <= lanes ? alone_ : team_;  // one block of rows is one thread's work
     team.run([&](int member) {
         Batch& batch = inference_[static_cast<std::size_t>(member)];
@@ -897,7 +896,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
                 const Range panels{0, layers_[i].panels}, vectors = all_vectors(batch);
                 if (i > 0) list_rows(static_cast<int>(i), batch, 0);
                 if (i == 0 && data.sparse())
-                    forward_sparse(nullptr, none, batch, 0, panels, vectors, scratch);
+                    forward_sparse(nullptr, nullptr, batch, 0, panels, vectors, scratch);
                 else
                     forward(static_cast<int>(i), batch, 0, panels, vectors, scratch);
             }

@@ -43,7 +43,8 @@ struct Layer {
     int panels, padded;  // padded: panels * PANEL
     std::size_t lane_stride;  // of the transposed errors: an odd number of cache lines, so that
                               // one unit's errors of all lanes spread over the cache's sets
-    bool wide = false;  // split over the threads by panels, or else by lanes (forward) and inputs (update)
+    bool wide = false;  // split over the threads by panels, or else by lanes (forward) and inputs
+                        // (update)
     int halves;  // into which its units fall for the gradient of its inputs
     bool half = false;  // its products are of numbers rounded to bfloat16, in this pass
     Buffer<Pair> by_input;  // the weights' roundings, see half.hpp
@@ -152,7 +153,7 @@ private:
     Operand operand(int layer, const Batch& batch, int member) const;
     void forward(int layer, Batch& batch, int member, Range panels, Range vectors,
                  Scratch& scratch) const;
-    void forward_sparse(const Batch* before, const Descent& descent, Batch& batch, int member,
+    void forward_sparse(const Batch* before, const Descent* descent, Batch& batch, int member,
                         Range panels, Range vectors, Scratch& scratch);
     void activate(int layer, Batch& batch, Range panels, Range vectors) const;
     void forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const;

@@ -369,7 +369,8 @@ private:
         for (int k = 0; k < x.padded; k += TILE_INPUTS) {
             const int count = std::min(TILE_INPUTS, x.padded - k);
             for (int p = 0; p < panels; ++p) {
-                float* w = layer.kernel.values.get() + (first + p) * layer.kernel.panel_stride + k * PANEL;
+                float* w = layer.kernel.values.get() +
+                           (first + p) * layer.kernel.panel_stride + k * PANEL;
                 if (blocks_before > 0)
                     update_rows(index, first + p, k, count, turn ^ 1, blocks_before, w, scale,
                                 rounded(p, TILE_INPUTS));
@@ -447,7 +448,8 @@ private:
         TileErrors& below = errors_of(index - 1);
         Half* rounded = reinterpret_cast<Half*>(mine_.rounded.get());
         round_units(
-            layer.kernel.values.get() + panels.begin * layer.kernel.panel_stride + group * TILE_DEPTH * PANEL,
+            layer.kernel.values.get() + panels.begin * layer.kernel.panel_stride +
+                group * TILE_DEPTH * PANEL,
             layer.kernel.panel_stride, count, rounded);
         for (int block = 0; block < blocks; ++block)
             backward_by_tiles(unit_, rounded, count, errors.pairs_of(block, panels.begin * PANEL),
