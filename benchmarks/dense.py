@@ -120,11 +120,15 @@ def training_flops(features: int, workload: Workload, images: int) -> int:
 
 def measure(name: str, peers: list[environments.Peer], given: argparse.Namespace) -> dict[str, Any]:
     """Measure one workload; give the content of its file."""
+    from inkproof import engine
+
     workload = WORKLOADS[name]
+    has_bfloat16 = engine.usable_precision("bfloat16") == "bfloat16"
     peers = [
         peer
         for peer in peers
-        if (workload.dense or peer.kind == "training")
+        if (has_bfloat16 or peer.name != "inkproof-bfloat16")
+        and (workload.dense or peer.kind == "training")
         and (workload.network != "dense" or peer.library not in ("channels_last", "autocast"))
         and (workload.network == "dense" or peer.name != "scikit-learn")
     ]
