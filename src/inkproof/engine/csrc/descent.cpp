@@ -1,6 +1,7 @@
 #include "descent.hpp"
 
 #include <cmath>
+#include <utility>
 
 namespace inkproof {
 
@@ -29,6 +30,11 @@ void Parameter::take(const Buffer<float>& from, float* into) const {
 
 void Parameter::reserve_gradients() {
     if (trainable && gradients.size() == 0) gradients = Buffer<float>(values.size());
+}
+
+void exchange_averages(const std::vector<Parameter*>& parameters) {
+    for (Parameter* p : parameters)
+        if (p->average.size()) std::swap(p->values, p->average);
 }
 
 Descent::Descent(const OptimizerOptions& options, float rate, std::int64_t number)

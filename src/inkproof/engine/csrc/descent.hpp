@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "buffer.hpp"
 #include "simd.hpp"
@@ -35,6 +36,9 @@ struct Parameter {
     Buffer<float> first, second;  // of the optimiser: momentum, or the two moments
     Buffer<float> average;        // of the values
 };
+
+// Puts averages in the place of the values, where there are some; and back.
+void exchange_averages(const std::vector<Parameter*>& parameters);
 
 enum class Rule { sgd, adam, muon };
 

@@ -413,18 +413,15 @@ void Graph::run_few(const Data& data, std::int64_t first, const Step& step, cons
     worker.barrier();
 }
 
-void Graph::exchange_averages() {
-    is_prepared_ = false;
-    for (Parameter* p : parameters_)
-        if (p->average.size()) std::swap(p->values, p->average);
-}
-
 Totals Graph::infer(const Data& data, const std::int64_t* labels, float* probabilities_into,
                     bool averaged, const std::function<bool(std::int64_t)>& poll) {
     const std::int64_t count = data.rows();
     const std::int64_t chunk = std::min<std::int64_t>(count, INFERENCE_LANES);
     reserve(static_cast<int>(chunk), false);
-    if (averaged) exchange_averages();
+    if (averaged) {
+        exchange_averages(parameters_);
+        is_prepared_ = false;
+    }
     if (!is_prepared_)
         team_.run([&](int member) {
             for (auto& op : ops_) op->prepare(Worker(team_, member));
@@ -458,7 +455,10 @@ Totals Graph::infer(const Data& data, const std::int64_t* labels, float* probabi
             worker.barrier();
         }
     });
-    if (averaged) exchange_averages();
+    if (averaged) {
+        exchange_averages(parameters_);
+        is_prepared_ = false;
+    }
     return totals;
 }
 

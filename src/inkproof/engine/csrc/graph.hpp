@@ -86,7 +86,6 @@ private:
     void run_few(const Data& data, std::int64_t first, const Step& step, const Worker& worker);
     void probabilities(const Step& step, const std::int64_t* labels, std::int64_t first,
                        float* into, const Worker& worker);
-    void exchange_averages();
 
     const Factors factors_;
     mutable Team team_;

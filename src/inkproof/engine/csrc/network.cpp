@@ -858,11 +858,7 @@ void Network::softmax(const Batch& batch, const std::int64_t* labels, std::int64
 // Each thread takes a few blocks of rows at a time through the whole network.
 Totals Network::infer(const Data& data, const std::int64_t* labels, float* probabilities,
                       bool averaged, const std::function<bool(std::int64_t)>& poll) {
-    const auto exchange_averages = [&] {
-        for (Parameter* p : parameters_)
-            if (averaged && p->average.size()) std::swap(p->values, p->average);
-    };
-    exchange_averages();
+    if (averaged) exchange_averages(parameters_);
     const std::int64_t count = data.rows();
     const std::int64_t per_thread = (count + threads() - 1) / threads();
     const int lanes = static_cast<int>(std::min<std::int64_t>(
@@ -904,7 +900,7 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             if (member == 0 && pulse.stops(first)) stop = true;
         }
     });
-    exchange_averages();
+    if (averaged) exchange_averages(parameters_);
     Totals totals;
     totals.stopped = stop;
     for (std::size_t i = 0; i < rows; ++i) {
