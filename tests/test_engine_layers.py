@@ -92,7 +92,10 @@ def check(layers, shape, rows, rng, *, isa, threads, smoothing=0.0, weighted=Fal
         **draws,
     )
     assert_gradients(found, expected)
-    assert np.abs(net.predict(flat(x)) - reference.probabilities(x)).max() < 2e-6
+    probabilities = reference.probabilities(x)
+    # Rounding takes a share of the logits: the further they lie apart, the more of a probability.
+    apart = -np.log(probabilities.min())
+    assert np.abs(net.predict(flat(x)) - probabilities).max() < 4e-7 * (5 + apart)
     return True
 
 
