@@ -198,7 +198,9 @@ def test_gradients_of_windows_of_three_by_three(
         padding = "same"
     layers += [GlobalAveragePool2D(), Dense(5, activation="softmax")]
     rng = np.random.default_rng(seed)
-    checked = check(tuple(layers), shape, max(rows, 2), rng, isa=isa, threads=threads)
+    # Two numbers that are nearly alike lose their digits when they are normalised.
+    rows = max(rows, 7 if between == "norm" else 2)
+    checked = check(tuple(layers), shape, rows, rng, isa=isa, threads=threads)
     event("compared" if checked else "left out: within 1e-6 of a kink")
 
 
