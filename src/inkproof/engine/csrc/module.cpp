@@ -23,7 +23,6 @@ using Array1 = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 using Array2 = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Kernel = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
-using Bias = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 
 Data data_of(const nb::object& inputs, float scale, float offset, bool lists) {
     Array2<std::uint8_t> bytes;
