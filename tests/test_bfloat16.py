@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reference_optimizers
 from inkproof import (
-    SGD,
-    Adam,
     BatchNormalization,
     Conv2D,
     Dense,
@@ -28,6 +27,7 @@ from inkproof import (
 from inkproof.errors import UnknownNameError
 from reference_network import Reference
 from strategies import random_weights
+from test_engine_optimizers import OPTIMIZERS
 
 needs_bfloat16 = pytest.mark.skipif(
     engine.usable_precision("bfloat16") == "float32",
@@ -43,6 +43,7 @@ def ways():
     return ["halves", "emulated tiles", *(["tiles"] if cpu.request_tiles() else [])]
 
 
+BY_PIECES = [name for name in OPTIMIZERS if "norm" not in name and "muon" not in name]
 every_way = pytest.mark.parametrize("way", ways())
 
 
@@ -173,10 +174,11 @@ def test_gradients_are_those_of_rounded_factors(problem, way, threads, general):
 
 @needs_bfloat16
 @every_way
-@pytest.mark.parametrize("optimizer", [None, Adam()], ids=["sgd", "adam"])
+@pytest.mark.parametrize("name", ["plain", "nesterov", "adam ema", "adamw clipped", "clipnorm"])
 @pytest.mark.parametrize("is_sparse", [True, False], ids=["sparse", "filled"])
 @pytest.mark.parametrize("batch_size", [32, 33, 700])
-def test_the_bits_hang_on_nothing_but_the_work(way, optimizer, is_sparse, batch_size):
+def test_the_bits_hang_on_nothing_but_the_work(way, name, is_sparse, batch_size):
+    optimizer = OPTIMIZERS[name]
     sizes = [98, 130, 75, 200, 10]
     rng = np.random.default_rng(3)
     weights = random_weights(sizes, rng)
@@ -200,23 +202,40 @@ def test_the_bits_hang_on_nothing_but_the_work(way, optimizer, is_sparse, batch_
 
 @needs_bfloat16
 @every_way
+@pytest.mark.parametrize("name", BY_PIECES)
 @pytest.mark.parametrize("sizes", [[64, 128, 96, 10], [50, 40, 33, 130], [70, 10], [20, 9, 200]])
-def test_steps_go_where_the_gradients_point(way, sizes):
-    # Fused updates against gradients that are taken by themselves.
+def test_steps_go_where_the_gradients_point(way, name, sizes):
+    # Fused updates against gradients that are taken by themselves. Some inputs and units are 0 for
+    # all rows; what an optimiser remembers moves their weights still.
+    optimizer = OPTIMIZERS[name]
+    options, rate = optimizer.engine_options(), optimizer.learning_rate
     rng = np.random.default_rng(5)
     weights = random_weights(sizes, rng)
+    for bias in weights[1:-1:2]:
+        bias[::3] = -1
     x = rng.random((96, sizes[0]), dtype=np.float32)
+    x[32:, 16:32] = 0
     labels = rng.integers(0, sizes[-1], len(x))
-    fused, apart = network(sizes, way, threads=2), network(sizes, way)
-    fused.set_weights(weights)
-    fused.train(fused.prepare(x), labels, np.arange(96), batch_size=32, learning_rate=0.5)
-    for first in range(0, 96, 32):
-        apart.set_weights(weights)
-        some = np.ascontiguousarray(x[first : first + 32])
-        gradients = apart.gradients(apart.prepare(some), labels[first : first + 32])
-        weights = [w - np.float32(0.5) * g for w, g in zip(weights, gradients, strict=True)]
-    for got, want in zip(fused.weights(), weights, strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
+    whole, single, apart = (network(sizes, way, threads=n, optimizer=optimizer) for n in (2, 2, 1))
+    for net in whole, single:
+        net.set_weights(weights)
+    whole.train(whole.prepare(x), labels, np.arange(96), batch_size=32, learning_rate=rate)
+    inputs = single.prepare(x)
+    state = reference_optimizers.start(weights, options)
+    for step in range(3):
+        rows = np.arange(32 * step, 32 * step + 32)
+        before = single.weights()
+        apart.set_weights(before)
+        gradients = apart.gradients(apart.prepare(x[rows]), labels[rows])
+        moved, state = reference_optimizers.step(before, gradients, state, options, rate, step + 1)
+        single.train(inputs, labels, rows, batch_size=32, learning_rate=rate, first_step=step)
+        way_gone = max(np.abs(m - b).max() for m, b in zip(moved, before, strict=True))
+        for got, want in zip(single.weights(), moved, strict=True):
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * way_gone)
+    for got, want in zip(whole.weights(), single.weights(), strict=True):
+        np.testing.assert_array_equal(got, want)
+    for got, want in zip(whole.averaged_weights(), single.averaged_weights(), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 CONVOLUTIONS = {
@@ -333,19 +352,6 @@ def test_a_processor_without_it_trains_in_float32(monkeypatch):
         results[precision] = model.weights()
     for got, want in zip(results["bfloat16"], results["float32"], strict=True):
         np.testing.assert_array_equal(got, want)
-
-
-@pytest.mark.parametrize("optimizer", [SGD(momentum=0.9), Adam()], ids=["momentum", "adam"])
-def test_tiles_leave_a_stack_that_remembers_to_float32(monkeypatch, optimizer):
-    """The network that multiplies tiles knows plain descent only; the run says what is used."""
-    native = importlib.import_module("inkproof.engine.network")
-    monkeypatch.setattr(native, "usable_precision", lambda name, isa: name)
-    monkeypatch.setattr(native, "factors", lambda precision, isa: "tiles")
-    options = {"optimizer": optimizer, "precision": "bfloat16"}
-    stack = engine.Network(dense_layers([4, 64, 3]), (4,), **options)
-    assert (stack.precision, stack.factors) == ("float32", "floats")
-    convolutional = [Conv2D(32, 3), Flatten(), Dense(3, activation="softmax")]
-    assert engine.Network(convolutional, (5, 5, 1), **options).precision == "bfloat16"
 
 
 @pytest.mark.parametrize("isa", [name for name in engine.variants() if name != "v4"])

@@ -411,14 +411,13 @@ void endings() {
 
 // --- Stacks of dense layers ----------------------------------------------------------------------
 
-// The optimisers that move each number by its own gradient; where factors are rounded, the plain one.
+// The optimisers that move each number by its own gradient.
 std::vector<Recipe> recipes_by_pieces() {
     std::vector<Recipe> found;
     for (const Recipe& recipe : recipes()) {
         Optimizer optimizer;
         optimizer.set(recipe.options);
         if (optimizer.works_by_pieces()) found.push_back(recipe);
-        if (factors != Factors::floats) break;
     }
     return found;
 }

@@ -131,9 +131,8 @@ class Network:
     image_shape : (height, width, channels) that an augmentation sees where the input is flat
     precision : ``"bfloat16"`` rounds the factors of training's products to it, where the processor
         multiplies such numbers faster; weights, sums and inference stay float32. Without AMX so do
-        the last layer and the first one's products with sparse inputs; with it convolutions of
-        32, 64, ... channels and filters round, and a stack of dense layers under plain gradient
-        descent, and other layers do not
+        the last layer and the first one's products with sparse inputs; with it stacks of dense
+        layers round, and convolutions of 32, 64, ... channels and filters, and others do not
 
     Attributes
     ----------
@@ -179,8 +178,6 @@ class Network:
         self.precision = usable_precision(precision, self.isa)
         self.factors = factors(self.precision, self.isa)
         self._options = {} if optimizer is None else dict(optimizer.engine_options())
-        if self._stack and self.factors.endswith("tiles") and self._has(_BEYOND_PLAIN):
-            self.precision, self.factors = "float32", "floats"  # the faster way without tiles
         self._shapes = [
             spec.shape for at in walk(self._layers, input_shape) for spec in at.own_weights
         ]
@@ -521,13 +518,10 @@ class Network:
         ]
 
     def _moves_by_pieces(self) -> bool:
-        """Whether the fused network has the optimiser: with rounded factors, plain descent only."""
-        beyond = _BEYOND_PIECES if self.factors == "floats" else _BEYOND_PLAIN
-        return self._options.get("kind", 0.0) != _MUON and not self._has(beyond)
-
-    def _has(self, options: frozenset[str]) -> bool:
-        """Whether the optimiser sets any of these to something other than 0."""
-        return any(self._options.get(key) for key in options)
+        """Whether each number moves by its own gradient alone: what the fused network asks for."""
+        if self._options.get("kind", 0.0) == _MUON:
+            return False
+        return not any(self._options.get(key) for key in _WHOLE_GRADIENT)
 
     def _pass_options(
         self,
@@ -580,10 +574,7 @@ class Network:
 
 
 _MUON: Final = 2.0  # the kind of optimiser
-_BEYOND_PIECES: Final = frozenset({"clipnorm", "global_clipnorm"})
-_BEYOND_PLAIN: Final = _BEYOND_PIECES | {
-    *("kind", "momentum", "weight_decay", "clipvalue", "ema_momentum"),
-}
+_WHOLE_GRADIENT: Final = ("clipnorm", "global_clipnorm")  # options that need all of it at once
 
 
 def _is_plain(options: Mapping[str, Any]) -> bool:

@@ -215,9 +215,9 @@ private:
 
     void use_gradient_half(const Step& step, int panel, int first, int count) {
         alignas(64) float gradient[GROUP * PANEL] = {};
-        update_panels_half(gradient, {}, 0, 1, rows_.get(), count, in_halves_.lanes(0, first),
-                           in_halves_.stride(), transposed_pairs_.get() + panel * PANEL,
-                           lane_stride_, step.lanes, 1.0f);
+        update_panels_half(Add{gradient, 1.0f}, {}, 0, 0, 1, rows_.get(), count,
+                           in_halves_.lanes(0, first), in_halves_.stride(),
+                           transposed_pairs_.get() + panel * PANEL, lane_stride_, step.lanes);
         deliver(step, kernel_,
                 panel * kernel_.panel_stride + static_cast<std::size_t>(first * PANEL), gradient,
                 count * PANEL);

@@ -56,8 +56,8 @@ struct OptimizerOptions {
     float adam_weight_decay = 0;
 };
 
-// What to do with a vector of a gradient, each for numbers from `at` of a parameter's memory. They are
-// small, for kernels take them by value: stores could else change what they hold, for all that the
+// What to do with a vector of a gradient, each for numbers from `at` of a parameter's memory; gives
+// what is there then. They are small, for kernels take them by value: stores could else change what they hold, for all that the
 // compiler knows, and it would be read again for each vector.
 
 // To add it to some numbers, times a scale; so does plain descent.
@@ -66,8 +66,10 @@ struct Add {
     V moved(V value, std::size_t, V gradient) const {
         return multiply_add(gradient, splat(scale), value);
     }
-    void operator()(std::size_t at, V gradient) const {
-        store(to + at, moved(load(to + at), at, gradient));
+    V operator()(std::size_t at, V gradient) const {
+        const V value = moved(load(to + at), at, gradient);
+        store(to + at, value);
+        return value;
     }
 
     float* to;
@@ -86,8 +88,10 @@ struct Momentum {
         store(first + at, m);
         return value + (nesterov ? multiply_add(m, splat(momentum), step) : m);
     }
-    void operator()(std::size_t at, V gradient) const {
-        store(to + at, moved(load(to + at), at, gradient));
+    V operator()(std::size_t at, V gradient) const {
+        const V value = moved(load(to + at), at, gradient);
+        store(to + at, value);
+        return value;
     }
 
     float *to, *first;
@@ -110,8 +114,10 @@ struct Adam {
         store(second + at, v_next);
         return value - rate * m_next / (square_root(v_next) + epsilon);
     }
-    void operator()(std::size_t at, V gradient) const {
-        store(to + at, moved(load(to + at), at, gradient));
+    V operator()(std::size_t at, V gradient) const {
+        const V value = moved(load(to + at), at, gradient);
+        store(to + at, value);
+        return value;
     }
 
     float *to, *first, *second;
@@ -122,7 +128,7 @@ struct Adam {
 template <typename Inner>
 struct WithAll {
     void expect(std::size_t at) const { inner.expect(at); }
-    __attribute__((noinline)) void operator()(std::size_t at, V gradient) const {
+    __attribute__((noinline)) V operator()(std::size_t at, V gradient) const {
         if (clip_value != 0) {
             const V limit = splat(clip_value);
             gradient = gradient > limit ? limit : gradient;
@@ -135,6 +141,7 @@ struct WithAll {
         if (average)
             store(average + at, multiply_add(load(average + at), splat(average_momentum),
                                              value * (1 - average_momentum)));
+        return value;
     }
 
     Inner inner;

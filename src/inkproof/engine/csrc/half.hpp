@@ -182,22 +182,31 @@ static inline void backward_rows_half(const Half* w, const std::uint32_t* rows, 
             });
 }
 
-// Where an update leaves the roundings of what it has changed; nowhere for gradients.
+// Where an update leaves the roundings of what it has moved; nowhere for gradients.
 struct Roundings {
     Pair* by_input = nullptr;
     Half* by_unit = nullptr;
 };
 
-// w += scale * sum over lane pairs, for K listed rows (pairs of neighbours) and P panels.
-// x: the listed rows' lanes, BLOCK / 2 pairs each.
-template <int K, int P>
-HALF_CODE void update_tile_half(float* w, Roundings to, std::size_t panel_stride,
-                                const std::uint32_t* rows, const Pair* x, std::size_t block_stride,
-                                const Pair* t, std::size_t t_stride, int lanes, float scale) {
+// The roundings of two inputs' weights, which begin at `at`.
+HALF_PART void store_roundings(Roundings to, std::size_t at, V first, V second) {
+    if (!to.by_unit) return;
+    const VU halves = halves_of(first, second);
+    store_pairs(reinterpret_cast<Pair*>(to.by_unit + at), halves);
+    store_pairs(to.by_input + at / 2, paired(halves));
+}
+
+// Uses the gradient, as update_tile does: sums over pairs of lanes, for K listed rows (pairs of
+// neighbours). x: the listed rows' lanes, BLOCK / 2 pairs each.
+template <int K, int P, typename Use>
+HALF_CODE void update_tile_half(const Use use, Roundings to, std::size_t at,
+                                std::size_t panel_stride, const std::uint32_t* rows, const Pair* x,
+                                std::size_t block_stride, const Pair* t, std::size_t t_stride,
+                                int lanes) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
-        for (int i = 0; i < K; ++i) __builtin_prefetch(w + p * panel_stride + rows[i], 1);
+        for (int i = 0; i < K; ++i) use.expect(at + p * panel_stride + rows[i]);
     V sum[K][P];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)
@@ -222,34 +231,38 @@ HALF_CODE void update_tile_half(float* w, Roundings to, std::size_t panel_stride
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
         for (int i = 0; i < K; i += 2) {
-            const std::size_t at = p * panel_stride + rows[i];
-            const V first = load(w + at) + sum[i][p] * scale;
-            const V second = load(w + at + PANEL) + sum[i + 1][p] * scale;
-            store(w + at, first);
-            store(w + at + PANEL, second);
-            if (!to.by_unit) continue;
-            const VU halves = halves_of(first, second);
-            store_pairs(reinterpret_cast<Pair*>(to.by_unit + at), halves);
-            store_pairs(to.by_input + at / 2, paired(halves));
+            const std::size_t here = at + p * panel_stride + rows[i];
+            const V first = use(here, sum[i][p]);
+            store_roundings(to, here, first, use(here + PANEL, sum[i + 1][p]));
         }
 }
 
-// count: listed rows, even.
-static inline void update_panels_half(float* w, Roundings to, std::size_t panel_stride, int panels,
+// The same for rows that are not listed, whose gradient is 0; row: of a fixed input, even.
+template <typename Use>
+HALF_CODE void move_rows_half(const Use& use, Roundings to, std::size_t at,
+                              std::size_t panel_stride, int panels, std::uint32_t row) {
+    for (int p = 0; p < panels; ++p) {
+        const std::size_t here = at + p * panel_stride + row;
+        const V first = use(here, V{});
+        store_roundings(to, here, first, use(here + PANEL, V{}));
+    }
+}
+
+// at: where the first panel begins; count: listed rows, even.
+template <typename Use>
+static inline void update_panels_half(const Use& use, Roundings to, std::size_t at,
+                                      std::size_t panel_stride, int panels,
                                       const std::uint32_t* rows, int count, const Pair* x,
                                       std::size_t block_stride, const Pair* t,
-                                      std::size_t t_stride, int lanes, float scale) {
+                                      std::size_t t_stride, int lanes) {
     constexpr int most = UPDATE_INPUTS / 2;
     for (int k = 0; k < count; k += UPDATE_INPUTS)
         with_constant<most>(count - k < UPDATE_INPUTS ? (count - k) / 2 : most, [&](auto wanted) {
             constexpr int K = decltype(wanted)::value * 2;
             const auto some = [&](auto together, int p) {
-                const std::size_t at = p * panel_stride;
-                Roundings there = to;
-                if (to.by_unit) there = {to.by_input + at / 2, to.by_unit + at};
                 update_tile_half<K, decltype(together)::value>(
-                    w + at, there, panel_stride, rows + k, x + k * (BLOCK / 2), block_stride,
-                    t + p * PANEL, t_stride, lanes, scale);
+                    use, to, at + p * panel_stride, panel_stride, rows + k, x + k * (BLOCK / 2),
+                    block_stride, t + p * PANEL, t_stride, lanes);
             };
             int p = 0;
             for (; p + UPDATE_PANELS <= panels; p += UPDATE_PANELS) some(Int<UPDATE_PANELS>{}, p);

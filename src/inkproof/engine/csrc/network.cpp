@@ -535,7 +535,7 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
     const Operand from = operand(index, batch, member);
     if (layer.half) {
         const Range whole{inputs.begin, round_up(inputs.end, 2)};
-        update_half(index, batch, from, listed(from, whole), panels, descent);
+        update_half(index, batch, from, listed(from, whole), whole, panels, descent);
     } else {
         with_use(descent, layer.kernel, [&](const auto& use) {
             if (index > 0 || !sparse)
@@ -564,17 +564,11 @@ void Network::update_listed(int index, const Batch& batch, const Operand& from, 
                           std::min(UPDATE_PANELS, panels.end - group), from.rows,
                           {k, std::min(k + INPUTS_AT_ONCE, mine.end)}, from.x, from.block_stride,
                           t + group * PANEL, layer.lane_stride, batch.lanes);
-    if (!moves_all || mine.end - mine.begin == inputs.end - inputs.begin) return;
-    int next = mine.begin;
-    for (int k = inputs.begin; k < inputs.end; ++k) {
-        const auto row = static_cast<std::uint32_t>(k * PANEL);
-        if (next < mine.end && from.rows[next] == row) {
-            ++next;
-            continue;
-        }
+    if (!moves_all) return;
+    each_unlisted(from.rows, mine, inputs, 1, [&](std::uint32_t row) {
         for (int p = panels.begin; p < panels.end; ++p)
             for (int j = 0; j < PANEL; j += VL) use(p * layer.kernel.panel_stride + row + j, V{});
-    }
+    });
 }
 
 // The same for some of the first layer's inputs that sparse data fill, and one group of its panels.

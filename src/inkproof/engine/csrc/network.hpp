@@ -74,6 +74,21 @@ struct Batch {
     std::vector<std::vector<Rows>> rows;       // [thread][layer], of all but the first
 };
 
+// Calls f(row) for each input of a range that is not among the listed, in steps of 1 or of pairs.
+template <typename F>
+static inline void each_unlisted(const std::uint32_t* rows, Range listed, Range inputs, int step,
+                                 F&& f) {
+    if (listed.end - listed.begin == inputs.end - inputs.begin) return;
+    int next = listed.begin;
+    for (int k = inputs.begin; k < inputs.end; k += step) {
+        const auto row = static_cast<std::uint32_t>(k * PANEL);
+        if (next < listed.end && rows[next] == row)
+            next += step;
+        else
+            f(row);
+    }
+}
+
 // What a product of a layer reads.
 struct Operand {
     const std::uint32_t* rows;  // null: all
@@ -96,7 +111,7 @@ public:
 
     // Kernel and bias of each layer.
     const std::vector<Parameter*>& parameters() const { return parameters_; }
-    // Its rule must work by pieces and, where factors are rounded, be plain descent.
+    // Its rule must work by pieces.
     Optimizer& optimizer() { return optimizer_; }
 
     // One pass over the rows named in order. Of the options only the batch size, the rates and the
@@ -185,7 +200,7 @@ private:
     void backward_shares_half(int layer, const Batch& batch, int member, Scratch& scratch);
     void pair_errors(int layer, int block, int begin, int rows);
     void update_half(int layer, const Batch& batch, const Operand& from, Range listed,
-                     Range panels, const Descent* descent) const;
+                     Range inputs, Range panels, const Descent* descent);
     void softmax(const Batch& batch, const std::int64_t* labels, std::int64_t first,
                  float* probabilities, float* losses, std::int32_t* hits) const;
 

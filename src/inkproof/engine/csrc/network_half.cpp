@@ -146,24 +146,27 @@ void Network::pair_errors(int index, int block, int begin, int rows) {
     }
 }
 
+// listed, inputs: whole pairs, in the list and of all inputs.
 void Network::update_half(int index, const Batch& batch, const Operand& from, Range listed,
-                          Range panels, const Descent* descent) const {
-    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+                          Range inputs, Range panels, const Descent* descent) {
+    Layer& layer = layers_[static_cast<std::size_t>(index)];
     const Pair* t = transposed_pairs_[static_cast<std::size_t>(index)].get();
-    const Parameter& kernel = layer.kernel;
-    float* into = (descent ? kernel.values : kernel.gradients).get();
-    const float scale = descent ? -descent->rate() : 1.0f;
-    for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
-        for (int k = listed.begin; k < listed.end; k += INPUTS_AT_ONCE) {
-            const std::size_t at = group * kernel.panel_stride;
-            Roundings to;
-            if (descent) to = {layer.by_input.get() + at / 2, layer.by_unit.get() + at};
-            update_panels_half(into + at, to, kernel.panel_stride,
-                               std::min(UPDATE_PANELS, panels.end - group), from.rows + k,
-                               std::min(INPUTS_AT_ONCE, listed.end - k),
-                               from.lanes + k * (BLOCK / 2), from.block_stride / 2,
-                               t + group * PANEL, layer.lane_stride, batch.lanes, scale);
-        }
+    const std::size_t stride = layer.kernel.panel_stride;
+    Roundings to;
+    if (descent) to = {layer.by_input.get(), layer.by_unit.get()};
+    with_use(descent, layer.kernel, [&](const auto& use) {
+        for (int group = panels.begin; group < panels.end; group += UPDATE_PANELS)
+            for (int k = listed.begin; k < listed.end; k += INPUTS_AT_ONCE)
+                update_panels_half(use, to, group * stride, stride,
+                                   std::min(UPDATE_PANELS, panels.end - group), from.rows + k,
+                                   std::min(INPUTS_AT_ONCE, listed.end - k),
+                                   from.lanes + k * (BLOCK / 2), from.block_stride / 2,
+                                   t + group * PANEL, layer.lane_stride, batch.lanes);
+        if (!descent || !descent->moves_all()) return;
+        each_unlisted(from.rows, listed, inputs, 2, [&](std::uint32_t row) {
+            move_rows_half(use, to, panels.begin * stride, stride, panels.end - panels.begin, row);
+        });
+    });
 }
 
 #else
@@ -174,7 +177,7 @@ void Network::list_pairs(int, Batch&, int) const {}
 void Network::add_inputs_half(int, const Operand&, int, std::size_t, Range, Range, float*) const {}
 void Network::backward_shares_half(int, const Batch&, int, Scratch&) {}
 void Network::pair_errors(int, int, int, int) {}
-void Network::update_half(int, const Batch&, const Operand&, Range, Range, const Descent*) const {}
+void Network::update_half(int, const Batch&, const Operand&, Range, Range, Range, const Descent*) {}
 
 #endif
 

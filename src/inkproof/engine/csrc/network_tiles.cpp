@@ -183,7 +183,7 @@ public:
 
     // The outputs of a layer's units that are this thread's; their weights are brought up to date
     // first, where there was a step before.
-    void forward(int index, int blocks, int turn, int blocks_before, float scale) {
+    void forward(int index, int blocks, int turn, int blocks_before, const Descent& descent) {
         const Range pairs = my_pairs(index);
         const TileInputs& x = inputs(index);
         if (index > 0 && threads_ > 1) {
@@ -191,7 +191,7 @@ public:
             fetch(x.features(turn ^ 1, 0), x.features(turn ^ 1, blocks_before));
         }
         for (int pair = pairs.begin; pair < pairs.end; ++pair)
-            forward_pair(index, pair, blocks, turn, blocks_before, scale);
+            forward_pair(index, pair, blocks, turn, blocks_before, descent);
     }
 
     // Names the rows of a batch, to be asked for by the next updates of weights.
@@ -299,8 +299,9 @@ public:
         }
     }
 
-    // values += scale * gradient, for this thread's units of a wide layer, or inputs of another.
-    void update(int index, int blocks, int turn, float* weights, float* biases, float scale) {
+    // Uses the gradient, for this thread's units of a wide layer, or inputs of another. descent: null
+    // where the gradients are summed.
+    void update(int index, int blocks, int turn, const Descent* descent) {
         const Layer& layer = layer_at(index);
         const TileInputs& x = inputs(index);
         const Range panels = layer.wide ? my_panels(index) : Range{0, layer.panels};
@@ -310,10 +311,9 @@ public:
         const int first = groups.begin * TILE_DEPTH,
                   count = (groups.end - groups.begin) * TILE_DEPTH;
         for (int p = panels.begin; count > 0 && p < panels.end; ++p)
-            update_rows(index, p, first, count, turn, blocks,
-                        weights + p * layer.kernel.panel_stride + first * PANEL, scale, nullptr);
+            update_rows(index, p, first, count, turn, blocks, descent, nullptr);
         if (index == last() && (layer.wide || member_ == 0)) sum_last_biases(blocks, panels);
-        if (layer.wide || member_ == 0) update_biases(index, panels, biases, scale);
+        if (layer.wide || member_ == 0) update_biases(index, panels, descent);
     }
 
 private:
@@ -324,7 +324,7 @@ private:
     }
 
     int last() const { return static_cast<int>(layers_.size()) - 1; }
-    const Layer& layer_at(int index) const { return layers_[static_cast<std::size_t>(index)]; }
+    Layer& layer_at(int index) const { return layers_[static_cast<std::size_t>(index)]; }
     TileErrors& errors_of(int index) const {
         return tiles_.errors[static_cast<std::size_t>(index)];
     }
@@ -348,34 +348,42 @@ private:
     }
 
     void update_rows(int index, int panel, int first, int count, int turn, int blocks,
-                     float* weights, float scale, Pair* rounded) {
+                     const Descent* descent, Pair* rounded) {
         const TileInputs& x = inputs(index);
-        const std::size_t t_stride = layer_at(index).lane_stride;
-        update_by_tiles(unit_, weights, count, x.features(turn, 0) + first * BLOCK,
-                        x.block_stride(), errors_of(index).transposed.get() + panel * PANEL,
-                        t_stride, blocks, x.filled_from(first, turn), scale, rounded, ahead_);
+        Parameter& kernel = layer_at(index).kernel;
+        with_use(descent, kernel, [&](const auto& use) {
+            update_by_tiles(unit_, use, descent && descent->moves_all(), kernel.values.get(),
+                            panel * kernel.panel_stride + static_cast<std::size_t>(first * PANEL),
+                            count, x.features(turn, 0) + first * BLOCK, x.block_stride(),
+                            errors_of(index).transposed.get() + panel * PANEL,
+                            layer_at(index).lane_stride, blocks, x.filled_from(first, turn),
+                            rounded, ahead_);
+        });
     }
 
-    void update_biases(int index, Range panels, float* biases, float scale) const {
+    void update_biases(int index, Range panels, const Descent* descent) const {
         const float* sums = errors_of(index).bias_sums.get();
-        for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL)
-            store(biases + u, load(biases + u) + load(sums + u) * scale);
+        with_use(descent, layer_at(index).bias, [&](const auto& use) {
+            for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL)
+                use(static_cast<std::size_t>(u), load(sums + u));
+        });
     }
 
-    void forward_pair(int index, int pair, int blocks, int turn, int blocks_before, float scale) {
+    void forward_pair(int index, int pair, int blocks, int turn, int blocks_before,
+                      const Descent& descent) {
         const Layer& layer = layer_at(index);
         const TileInputs& x = inputs(index);
         const int first = 2 * pair, panels = std::min(2, layer.panels - first);
         for (int k = 0; k < x.padded; k += TILE_INPUTS) {
             const int count = std::min(TILE_INPUTS, x.padded - k);
             for (int p = 0; p < panels; ++p) {
-                float* w = layer.kernel.values.get() +
-                           (first + p) * layer.kernel.panel_stride + k * PANEL;
                 if (blocks_before > 0)
-                    update_rows(index, first + p, k, count, turn ^ 1, blocks_before, w, scale,
+                    update_rows(index, first + p, k, count, turn ^ 1, blocks_before, &descent,
                                 rounded(p, TILE_INPUTS));
                 else
-                    round_rows(w, count, rounded(p, TILE_INPUTS));
+                    round_rows(layer.kernel.values.get() +
+                                   (first + p) * layer.kernel.panel_stride + k * PANEL,
+                               count, rounded(p, TILE_INPUTS));
             }
             for (int block = 0; block < blocks; ++block)
                 forward_by_tiles(unit_, rounded(0, TILE_INPUTS),
@@ -385,7 +393,7 @@ private:
         }
         if (blocks_before > 0) {
             if (index == last()) sum_last_biases(blocks_before, {first, first + panels});
-            update_biases(index, {first, first + panels}, layer.bias.values.get(), scale);
+            update_biases(index, {first, first + panels}, &descent);
         }
         for (int block = 0; block < blocks; ++block) finish_outputs(index, pair, block, turn);
     }
@@ -553,18 +561,22 @@ Totals Network::pass_by(bool descends, const Data& data, const std::int64_t* lab
             team_.barrier(member);
             return true;
         };
+        const auto step_at = [&](std::int64_t first) {
+            const std::int64_t number = first / batch_size;
+            return optimizer_.step(descends ? options.rates[number] : 0.0f,
+                                   options.first_step + number + 1);
+        };
         int turn = 0, blocks_before = 0, blocks = 0;
-        float rate_before = 0;
+        Descent descent = step_at(0);  // by which weights are still to move, where blocks_before > 0
         for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
             Batch& batch = batches_[turn];
             const int lanes = lanes_from(first);
             blocks = (lanes + BLOCK - 1) / BLOCK;
             const std::int64_t next = first + lanes;
             const std::int64_t in_batch = batch_end(first) - first / batch_size * batch_size;
-            const float rate = descends ? options.rates[first / batch_size] : 0.0f;
             if (next < count) worker.expect(data, order, next, lanes_from(next));
             for (int i = 0; i < last + !is_narrow; ++i) {
-                worker.forward(i, blocks, turn, blocks_before, -rate_before);
+                worker.forward(i, blocks, turn, blocks_before, descent);
                 if (member == 0) batch.lanes = lanes, batch.blocks = blocks;
                 meet();
                 lap(times_[static_cast<std::size_t>(i)].forward);
@@ -592,21 +604,15 @@ Totals Network::pass_by(bool descends, const Data& data, const std::int64_t* lab
                 worker.finish_errors(i - 1, blocks, turn);
                 lap(times_[static_cast<std::size_t>(i)].backward);
             }
+            descent = step_at(first);
             if (fused) {
-                if (is_narrow)
-                    worker.update(last, blocks, turn, layers_.back().kernel.values.get(),
-                                  layers_.back().bias.values.get(), -rate);
+                if (is_narrow) worker.update(last, blocks, turn, &descent);
                 blocks_before = blocks;
-                rate_before = rate;
             } else {
-                for (int i = 0; i <= last; ++i) {
-                    const Layer& layer = layers_[static_cast<std::size_t>(i)];
-                    worker.update(i, blocks, turn, layer.kernel.gradients.get(),
-                                  layer.bias.gradients.get(), 1.0f);
-                }
+                for (int i = 0; i <= last; ++i) worker.update(i, blocks, turn, nullptr);
                 have_met = meet();
                 if (descends && next == batch_end(first)) {
-                    apply_sums(member, optimizer_.step(rate, 1));
+                    apply_sums(member, descent);
                     meet();
                 }
             }
@@ -617,9 +623,7 @@ Totals Network::pass_by(bool descends, const Data& data, const std::int64_t* lab
         meet();  // others may still read weights that are updated now
         for (int i = 0; blocks_before > 0 && i <= last; ++i) {
             const Layer& layer = layers_[static_cast<std::size_t>(i)];
-            if (layer.wide)
-                worker.update(i, blocks_before, turn ^ 1, layer.kernel.values.get(),
-                              layer.bias.values.get(), -rate_before);
+            if (layer.wide) worker.update(i, blocks_before, turn ^ 1, &descent);
         }
     });
     return totals;

@@ -109,28 +109,30 @@ HALF_CODE void round_rows(const float* w, int count, Pair* rounded) {
                     paired(halves_of(load(w + k * PANEL), load(w + (k + 1) * PANEL))));
 }
 
-// w[input][unit] += scale * sum over lanes of x[input][lane] t[lane][unit], for a panel's units and
-// count inputs, a multiple of 16. x: [block][input][32 lanes]; t: [block][pair of lanes][unit].
+// Uses the gradient, sums over lanes of x[input][lane] t[lane][unit], as kernels.hpp has it, for a
+// panel's units and count inputs, a multiple of 16, whose weights w begin at `at`. x:
+// [block][input][32 lanes]; t: [block][pair of lanes][unit]. moves_all: where it is 0, too.
 // filled: of each 16 inputs, whether any is not zero; missing: all. rounded: where the new weights'
 // roundings go, or nowhere. ahead: what to ask for meanwhile.
-template <typename Unit>
-HALF_CODE void update_by_tiles(Unit& unit, float* w, int count, const Half* x, std::size_t x_block,
+template <typename Unit, typename Use>
+HALF_CODE void update_by_tiles(Unit& unit, const Use use, bool moves_all, const float* w,
+                               std::size_t at, int count, const Half* x, std::size_t x_block,
                                const Pair* t, std::size_t t_stride, int blocks,
-                               const std::uint8_t* filled, float scale, Pair* rounded,
-                               Ahead& ahead) {
+                               const std::uint8_t* filled, Pair* rounded, Ahead& ahead) {
     alignas(64) float sums[2][TILE_ROWS * PANEL];
     const std::size_t t_block = BLOCK / 2 * t_stride;
     unit.template load<0>(t, t_stride * sizeof(Pair));
-    for (int k = 0; k < count; k += TILE_ROWS, w += TILE_ROWS * PANEL) {
+    for (int k = 0; k < count; k += TILE_ROWS, at += TILE_ROWS * PANEL) {
         Pair* to = rounded ? rounded + k * (PANEL / 2) : nullptr;
-        if (filled && !filled[k / TILE_ROWS]) {
-            if (to) round_rows(w, TILE_ROWS, to);
+        const bool is_empty = filled && !filled[k / TILE_ROWS];
+        if (is_empty && !moves_all) {
+            if (to) round_rows(w + at, TILE_ROWS, to);
             continue;
         }
         ahead.some(1);
         float* g = sums[k / TILE_ROWS % 2];
         unit.template clear<1>();
-        for (int block = 0; block < blocks; ++block) {
+        for (int block = 0; block < blocks && !is_empty; ++block) {
             const auto b = static_cast<std::size_t>(block);
             if (blocks > 1) unit.template load<0>(t + b * t_block, t_stride * sizeof(Pair));
             unit.template load<2>(x + b * x_block + k * BLOCK, BLOCK * sizeof(Half));
@@ -139,10 +141,8 @@ HALF_CODE void update_by_tiles(Unit& unit, float* w, int count, const Half* x, s
         unit.template store<1>(g, PANEL * sizeof(float));
 #pragma GCC unroll 8
         for (int i = 0; i < TILE_ROWS * PANEL; i += 2 * PANEL) {
-            const V first = load(w + i) + load(g + i) * scale;
-            const V second = load(w + i + PANEL) + load(g + i + PANEL) * scale;
-            store(w + i, first);
-            store(w + i + PANEL, second);
+            const V first = use(at + i, load(g + i));
+            const V second = use(at + i + PANEL, load(g + i + PANEL));
             if (to) store_pairs(to + i / 2, paired(halves_of(first, second)));
         }
     }
