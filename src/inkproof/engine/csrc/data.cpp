@@ -23,6 +23,17 @@ bool mostly_zero(const T* raw, std::int64_t rows, int features) {
     return static_cast<float>(filled) <= SPARSE_BELOW * static_cast<float>(values);
 }
 
+// Entries of VL inputs, one after the other.
+void store_entries(Entry* to, const std::uint16_t* inputs, V values) {
+    typedef std::uint16_t H __attribute__((vector_size(VL * 2)));
+    H numbers;
+    std::memcpy(&numbers, inputs, sizeof numbers);
+    const VU offsets = __builtin_convertvector(numbers, VU) * std::uint32_t{PANEL};
+    V both[2];
+    interleave(reinterpret_cast<V>(offsets), values, both[0], both[1]);
+    std::memcpy(to, both, sizeof both);
+}
+
 }  // namespace
 
 Inputs::Inputs(int features, int lanes) {
@@ -34,7 +45,6 @@ Inputs::Inputs(int features, int lanes) {
 Data::Data(const std::uint8_t* bytes, std::int64_t rows, int features, float scale, float offset,
            bool lists)
     : bytes_(bytes), rows_(rows), features_(features), scale_(scale), offset_(offset) {
-    for (int i = 0; i < 256; ++i) scaled_[i] = static_cast<float>(i) * scale;
     if (lists) list_filled(bytes);
 }
 
@@ -53,12 +63,12 @@ void Data::list_filled(const T* raw) {
     const auto width = static_cast<std::size_t>(features_);
     std::size_t filled = 0;
     for (std::size_t i = 0; i < rows * width; ++i) filled += raw[i] != 0;
-    // One place more than is filled: without a branch, the place after the last is written too.
-    features_of_ = Buffer<std::uint16_t>(filled + 1);
+    // More than is filled: what follows the last is read, and without a branch written, too.
+    features_of_ = Buffer<std::uint16_t>(filled + VL);
     if constexpr (std::is_same_v<T, float>)
-        float_values_ = Buffer<float>(filled + 1);
+        float_values_ = Buffer<float>(filled + VL);
     else
-        byte_values_ = Buffer<std::uint8_t>(filled + 1);
+        byte_values_ = Buffer<std::uint8_t>(filled + VL);
     starts_.reserve(rows);
     bounds_.reserve(rows * static_cast<std::size_t>(parts(features_) + 1));
     std::size_t at = 0;
@@ -176,19 +186,22 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
             to[part] = static_cast<std::uint32_t>(filled) + bounds[part];
         filled = to[width - 1];
     }
-    if (inputs.rows.size() < filled) inputs.rows = Buffer<Entry>(filled + filled / 8);
-    const auto bring = [&](const auto& value_at) {
+    if (inputs.rows.size() < filled + VL) inputs.rows = Buffer<Entry>(filled + filled / 8 + VL);
+    // By whole vectors: what is beyond a row's last is overwritten by the next row.
+    const auto bring = [&](const auto* values, float scale) {
         for (int lane = 0; lane < lanes; ++lane) {
             const std::uint32_t* bounds = &inputs.row_bounds[static_cast<std::size_t>(lane) * width];
-            std::size_t from = starts_[row_of(lane)];
-            for (std::uint32_t at = bounds[0]; at < bounds[width - 1]; ++at, ++from)
-                inputs.rows[at] = {features_of_[from] * std::uint32_t{PANEL}, value_at(from)};
+            const std::size_t start = starts_[row_of(lane)];
+            const std::uint32_t count = bounds[width - 1] - bounds[0];
+            for (std::uint32_t i = 0; i < count; i += VL)
+                store_entries(inputs.rows.get() + bounds[0] + i, &features_of_[start + i],
+                              read_vector(values + start + i, VL) * scale);
         }
     };
     if (bytes_)
-        bring([&](std::size_t at) { return scaled_[byte_values_[at]]; });
+        bring(byte_values_.get(), scale_);
     else
-        bring([&](std::size_t at) { return float_values_[at]; });
+        bring(float_values_.get(), 1.0f);
 }
 
 // From the rows; counting sorts by input and, of each part's inputs, by the length of their lists.

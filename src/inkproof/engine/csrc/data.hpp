@@ -137,8 +137,7 @@ private:
     std::vector<std::uint16_t> bounds_;    // [row][parts + 1], from the row's start
     Buffer<std::uint16_t> features_of_;
     Buffer<std::uint8_t> byte_values_;
-    Buffer<float> float_values_;
-    float scaled_[256];                    // what each byte comes to
+    Buffer<float> float_values_;           // scaled
 };
 
 }  // namespace inkproof

@@ -43,14 +43,16 @@ public:
             if (vectors <= 0) return;
             const int units = std::min(PANEL, out_.features - panel * PANEL);
             float* y = out_.value(block, panel * PANEL);
-            for (int u = 0; u < units; ++u)
-                for (int v = first; v < first + vectors; ++v)
-                    store(y + u * BLOCK + v * VL, splat(bias_.values[panel * PANEL + u]));
             const float* w = kernel_.values.get() + panel * kernel_.panel_stride;
-            if (halves) add_halves(panel, block, units, {first, first + vectors}, y);
-            for (int k = halves ? in_.features : 0; k < in_.features; k += INPUTS_AT_ONCE)
-                forward_panel(w, nullptr, k, std::min(INPUTS_AT_ONCE, in_.features - k),
-                              in_.value(block, 0), y, units, first, vectors);
+            for (int k = 0; k < in_.features; k += INPUTS_AT_ONCE) {
+                const float* bias = k == 0 ? bias_.values.get() + panel * PANEL : nullptr;
+                const int count = std::min(INPUTS_AT_ONCE, in_.features - k);
+                if (halves)
+                    add_halves(panel, block, units, {first, first + vectors}, k, count, bias, y);
+                else
+                    forward_panel(w, nullptr, k, count, in_.value(block, 0), bias, y, units, first,
+                                  vectors);
+            }
             if (!is_relu_) return;
             for (int u = 0; u < units; ++u)
                 for (int v = first; v < first + vectors; ++v)
@@ -179,12 +181,11 @@ private:
         });
     }
 
-    void add_halves(int panel, int block, int units, Range vectors, float* y) const {
-        const Pair* w = by_input_.get() + panel * kernel_.panel_stride / 2;
-        for (int k = 0; k < in_.features; k += INPUTS_AT_ONCE)
-            forward_panel_half(w, rows_.get() + k, std::min(INPUTS_AT_ONCE, in_.features - k) / 2,
-                               in_halves_.pairs(block, k), y, units, vectors.begin,
-                               vectors.end - vectors.begin);
+    void add_halves(int panel, int block, int units, Range vectors, int first, int count,
+                    const float* bias, float* y) const {
+        forward_panel_half(by_input_.get() + panel * kernel_.panel_stride / 2, rows_.get() + first,
+                           count / 2, in_halves_.pairs(block, first), bias, y, units,
+                           vectors.begin, vectors.end - vectors.begin);
     }
 
     void pair_errors(int block, int unit) const {
@@ -232,7 +233,7 @@ private:
 #else
     void reserve_halves(int) {}
     void take_halves(const Step&, const Worker&) {}
-    void add_halves(int, int, int, Range, float*) const {}
+    void add_halves(int, int, int, Range, int, int, const float*, float*) const {}
     void pair_errors(int, int) const {}
     void send_back_halves(const Step&, const Worker&) {}
     void use_gradient_half(const Step&, int, int, int) {}

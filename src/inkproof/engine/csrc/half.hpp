@@ -86,15 +86,13 @@ HALF_CODE void round_panel(const float* w, Pair* by_input, Half* by_unit, int in
     }
 }
 
-// y[unit][lane] += sum over the listed input pairs; rows: of fixed inputs, the even one of each.
+// y[unit][lane] += sum over the listed input pairs, as forward_panel has it; rows: of fixed inputs,
+// the even one of each.
 template <int U, int NV>
 HALF_CODE void forward_tile_half(const Pair* w, const std::uint32_t* rows, int count,
-                                 const Pair* x, float* y) {
+                                 const Pair* x, const float* bias, float* y) {
     V sum[U][NV];
-#pragma GCC unroll 16
-    for (int i = 0; i < U; ++i)
-#pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) sum[i][j] = load(y + i * BLOCK + j * VL);
+    begin_sums(sum, bias, y);
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
         const Pair* row = w + rows[2 * k] / 2;
@@ -116,18 +114,19 @@ HALF_CODE void forward_tile_half(const Pair* w, const std::uint32_t* rows, int c
 
 // One panel's units on some vectors of one block; count: input pairs.
 static inline void forward_panel_half(const Pair* w, const std::uint32_t* rows, int count,
-                                      const Pair* x, float* y, int units, int first_vector,
-                                      int vectors) {
+                                      const Pair* x, const float* bias, float* y, int units,
+                                      int first_vector, int vectors) {
     for (int v = first_vector; v < first_vector + vectors; v += TILE_VECTORS) {
         const int left = first_vector + vectors - v;
         for (int unit = 0; unit < units; unit += TILE)
             with_constant<TILE>(units - unit < TILE ? units - unit : TILE, [&](auto wanted) {
                 constexpr int U = decltype(wanted)::value;
+                const float* from = bias ? bias + unit : nullptr;
                 float* at = y + unit * BLOCK + v * VL;
                 if (left >= TILE_VECTORS)
-                    forward_tile_half<U, TILE_VECTORS>(w + unit, rows, count, x + v * VL, at);
+                    forward_tile_half<U, TILE_VECTORS>(w + unit, rows, count, x + v * VL, from, at);
                 else
-                    forward_tile_half<U, 1>(w + unit, rows, count, x + v * VL, at);
+                    forward_tile_half<U, 1>(w + unit, rows, count, x + v * VL, from, at);
             });
     }
 }

@@ -75,14 +75,22 @@ struct EveryRow {
     std::size_t operator[](int k) const { return static_cast<std::size_t>(k * PANEL); }
 };
 
-// rows[k]: where the rows of the inputs are; x: the listed inputs only, one after the other.
-template <int U, int NV, typename Rows>
-static inline void forward_tile(const float* w, Rows rows, int count, const float* x, float* y) {
-    V sum[U][NV];
+// What the sums of some units begin from: each unit's bias or, where there is none, what is in y.
+template <int U, int NV>
+static inline void begin_sums(V (&sum)[U][NV], const float* bias, const float* y) {
 #pragma GCC unroll 16
     for (int i = 0; i < U; ++i)
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) sum[i][j] = load(y + i * BLOCK + j * VL);
+        for (int j = 0; j < NV; ++j)
+            sum[i][j] = bias ? splat(bias[i]) : load(y + i * BLOCK + j * VL);
+}
+
+// rows[k]: where the rows of the inputs are; x: the listed inputs only, one after the other.
+template <int U, int NV, typename Rows>
+static inline void forward_tile(const float* w, Rows rows, int count, const float* x,
+                                const float* bias, float* y) {
+    V sum[U][NV];
+    begin_sums(sum, bias, y);
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
         const float* row = w + rows[k];
@@ -103,32 +111,35 @@ static inline void forward_tile(const float* w, Rows rows, int count, const floa
 }
 
 template <typename Rows>
-static inline void forward_tiles(const float* w, Rows rows, int count, const float* x, float* y,
-                                 int units, int first_vector, int vectors) {
+static inline void forward_tiles(const float* w, Rows rows, int count, const float* x,
+                                 const float* bias, float* y, int units, int first_vector,
+                                 int vectors) {
     for (int v = first_vector; v < first_vector + vectors; v += TILE_VECTORS) {
         const int left = first_vector + vectors - v;
         for (int unit = 0; unit < units; unit += TILE)
             with_constant<TILE>(units - unit < TILE ? units - unit : TILE, [&](auto wanted) {
                 constexpr int U = decltype(wanted)::value;
+                const float* from = bias ? bias + unit : nullptr;
                 float* at = y + unit * BLOCK + v * VL;
                 if (left >= TILE_VECTORS)
-                    forward_tile<U, TILE_VECTORS>(w + unit, rows, count, x + v * VL, at);
+                    forward_tile<U, TILE_VECTORS>(w + unit, rows, count, x + v * VL, from, at);
                 else
-                    forward_tile<U, 1>(w + unit, rows, count, x + v * VL, at);
+                    forward_tile<U, 1>(w + unit, rows, count, x + v * VL, from, at);
             });
     }
 }
 
 // One panel's units on some vectors of one block: adds the share of some inputs, from the `first`
-// that is listed, to y.
+// that is listed, to y or, where it is given, to the bias.
 static inline void forward_panel(const float* w, const std::uint32_t* rows, int first, int count,
-                                 const float* x, float* y, int units, int first_vector,
-                                 int vectors) {
+                                 const float* x, const float* bias, float* y, int units,
+                                 int first_vector, int vectors) {
     x += first * BLOCK;
     if (rows)
-        forward_tiles(w, rows + first, count, x, y, units, first_vector, vectors);
+        forward_tiles(w, rows + first, count, x, bias, y, units, first_vector, vectors);
     else
-        forward_tiles(w + first * PANEL, EveryRow{}, count, x, y, units, first_vector, vectors);
+        forward_tiles(w + first * PANEL, EveryRow{}, count, x, bias, y, units, first_vector,
+                      vectors);
 }
 
 // --- d[input][lane] = sum over units of w[input][unit] e[unit][lane] -----------------------------

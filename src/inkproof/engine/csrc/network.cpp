@@ -15,19 +15,6 @@ constexpr int NARROW_UNITS = 64;     // an output layer of no more units is spli
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
-// Where in an operand's list some inputs are.
-Range listed(const Operand& operand, Range inputs) {
-    if (!operand.rows)
-        return {std::min(inputs.begin, operand.count), std::min(inputs.end, operand.count)};
-    const auto* end = operand.rows + operand.count;
-    const auto find = [&](int input) {
-        return static_cast<int>(
-            std::lower_bound(operand.rows, end, static_cast<std::uint32_t>(input * PANEL)) -
-            operand.rows);
-    };
-    return {find(inputs.begin), find(inputs.end)};
-}
-
 // Whole pairs of inputs, or tiles; but no power of two, that one input's weights of all panels spread
 // over the cache's sets.
 int padded_inputs(int inputs, bool is_tiled) {
@@ -125,8 +112,9 @@ void Network::reserve_training(int lanes) {
     capacity_ = static_cast<int>(blocks) * BLOCK;
 }
 
-// Lists which of a layer's inputs are not zero in the whole batch, and moves those together.
-void Network::list_rows(int index, Batch& batch, int member) const {
+// Lists which of a layer's inputs are not zero in the whole batch, and moves together those of them
+// that are among the ones that the member reads.
+void Network::list_rows(int index, Batch& batch, int member, Range read) const {
     if (layers_[static_cast<std::size_t>(index)].half) return list_pairs(index, batch, member);
     const auto below_at = static_cast<std::size_t>(index - 1);
     const Layer& below = layers_[below_at];
@@ -146,7 +134,8 @@ void Network::list_rows(int index, Batch& batch, int member) const {
             const int k = p * PANEL + __builtin_ctz(mask);
             if (k >= below.spec.units) break;
             rows.offsets[static_cast<std::size_t>(count)] = static_cast<std::uint32_t>(k * PANEL);
-            for (std::size_t block = 0; block < static_cast<std::size_t>(batch.blocks); ++block)
+            const int blocks = k >= read.begin && k < read.end ? batch.blocks : 0;
+            for (std::size_t block = 0; block < static_cast<std::size_t>(blocks); ++block)
                 for (int i = 0; i < BLOCK; i += VL)
                     store(rows.x.get() + block * stride + count * BLOCK + i,
                           load(from + block * stride + k * BLOCK + i));
@@ -207,24 +196,19 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
     const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
     for (int group = panels.begin; group < panels.end; group += PANELS_AT_ONCE) {
         const int group_end = std::min(group + PANELS_AT_ONCE, panels.end);
-        each_block(vectors, [&](std::size_t block, int first, int count) {
-            for (int u = group * PANEL; u < group_end * PANEL; ++u)
-                for (int v = first; v < first + count; ++v)
-                    store(y + block * y_stride + u * BLOCK + v * VL,
-                          splat(layer.bias.values[static_cast<std::size_t>(u)]));
-        });
-        for (int k = 0; k < from.count; k += INPUTS_AT_ONCE)
+        for (int k = 0; k == 0 || k < from.count; k += INPUTS_AT_ONCE)
             for (int p = group; p < group_end; ++p)
                 each_block(vectors, [&](std::size_t block, int first, int count) {
                     scratch.ahead.some(8);
+                    const float* bias = k == 0 ? layer.bias.values.get() + p * PANEL : nullptr;
                     float* at = y + block * y_stride + p * PANEL * BLOCK;
                     if (layer.half)
                         return add_inputs_half(
                             index, from, p, block, {first, first + count},
-                            {k / 2, std::min(k + INPUTS_AT_ONCE, from.count) / 2}, at);
+                            {k / 2, std::min(k + INPUTS_AT_ONCE, from.count) / 2}, bias, at);
                     forward_panel(layer.kernel.values.get() + p * layer.kernel.panel_stride,
                                   from.rows, k, std::min(INPUTS_AT_ONCE, from.count - k),
-                                  from.x + block * from.block_stride, at,
+                                  from.x + block * from.block_stride, bias, at,
                                   std::min(PANEL, units - p * PANEL), first, count);
                 });
     }
@@ -345,6 +329,7 @@ void Network::forward_shares(const Batch& batch, int member) {
     const Layer& layer = layers_.back();
     const Operand from = operand(static_cast<int>(layers_.size()) - 1, batch, member);
     const auto y_stride = static_cast<std::size_t>(layer.padded * BLOCK);
+    alignas(64) static const float nothing[NARROW_UNITS] = {};
     const bool by_half = threads() % 2 == 0;
     const int sharers = by_half ? threads() / 2 : threads();
     const Range vectors = share((batch.lanes + VL - 1) / VL, 1, member % sharers, sharers);
@@ -352,16 +337,13 @@ void Network::forward_shares(const Batch& batch, int member) {
         if (by_half && half != member / sharers) continue;
         const Range mine = listed(from, share(layer.spec.inputs, PANEL, half, 2));
         each_block(vectors, [&](std::size_t block, int first, int count) {
+            const float* begin = half == 0 ? layer.bias.values.get() : nothing;
             float* y = output_shares_[half].get() + block * y_stride;
-            for (int u = 0; u < layer.spec.units; ++u)
-                for (int j = first; j < first + count; ++j) {
-                    const float bias = layer.bias.values[static_cast<std::size_t>(u)];
-                    store(y + u * BLOCK + j * VL, half == 0 ? splat(bias) : V{});
-                }
             for (int p = 0; p < layer.panels; ++p)
                 forward_panel(layer.kernel.values.get() + p * layer.kernel.panel_stride,
                               from.rows, mine.begin, mine.end - mine.begin,
-                              from.x + block * from.block_stride, y + p * PANEL * BLOCK,
+                              from.x + block * from.block_stride, begin + p * PANEL,
+                              y + p * PANEL * BLOCK,
                               std::min(PANEL, layer.spec.units - p * PANEL), first, count);
         });
     }
@@ -422,8 +404,17 @@ void Network::softmax_errors(const Batch& batch, const std::int64_t* labels,
     }
 }
 
+// Where a half's share of the gradient of some inputs goes, from the `first` of those listed: of two
+// threads each writes among the errors only where it will take their sum, so that fewer lines move
+// between the cores.
+const Buffer<float>& Network::share_of(int index, int half, int first, int listed) const {
+    const bool is_near = layers_[static_cast<std::size_t>(index)].halves == 1 ||
+                         (2 * first < listed) == (half == 0);
+    return is_near ? errors_[static_cast<std::size_t>(index - 1)] : other_share_;
+}
+
 // The gradient with respect to a layer's inputs, which are the outputs of the layer below, is the
-// sum of the shares of two fixed halves of the layer's units. Each thread begins with the share of
+// sum of the shares of two fixed halves of the layer's units, if it has more than a few. Each thread begins with the share of
 // the units that it owns, so that few weights are read that another thread writes: moving those
 // between the cores costs more than all the sums.
 void Network::backward_shares(int index, const Batch& batch, int member, Scratch& scratch) {
@@ -433,24 +424,20 @@ void Network::backward_shares(int index, const Batch& batch, int member, Scratch
     const Operand below = operand(index, batch, member);
     const auto below_stride =
         static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded * BLOCK);
-    const int groups = (below.count + BACKWARD_INPUTS - 1) / BACKWARD_INPUTS;
     int half_listed = -1;
     Units units{};
-    team_.each(member, layer.halves * groups, [&](int task) {
-        const int half = task / groups, first = task % groups * BACKWARD_INPUTS;
+    each_share(index, below, member, [&](int half, Range inputs) {
         if (half != half_listed) {
             const Range panels = share(layer.panels, 1, half, layer.halves);
             units = units_of(index, batch, member, panels, scratch);
             half_listed = half;
         }
-        const Buffer<float>& into =
-            half == 0 ? errors_[static_cast<std::size_t>(index - 1)] : other_share_;
+        const Buffer<float>& into = share_of(index, half, inputs.begin, below.count);
         for (int block = 0; block < batch.blocks; ++block) {
             const auto b = static_cast<std::size_t>(block);
             const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
             for (int u = 0; u == 0 || u < units.count; u += INPUTS_AT_ONCE)
-                backward_rows(layer.kernel.values.get(), below.rows,
-                              {first, std::min(first + BACKWARD_INPUTS, below.count)}, units.at + u,
+                backward_rows(layer.kernel.values.get(), below.rows, inputs, units.at + u,
                               std::min(INPUTS_AT_ONCE, units.count - u),
                               units.errors + b * units.block_stride + u * BLOCK,
                               into.get() + b * below_stride, vectors, u == 0);
@@ -506,7 +493,7 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
     const auto below_at = static_cast<std::size_t>(index - 1);
     const Layer& below = layers_[below_at];
     const bool is_relu = below.spec.activation == Activation::relu;
-    const Range mine = share(below.padded, PANEL, member, threads());
+    const Range mine = my_outputs(below, member);
     const int rows = std::min(mine.end, layer.spec.inputs) - mine.begin;
     if (rows <= 0) return;
     for (int block = 0; block < batch.blocks; ++block) {
@@ -611,7 +598,19 @@ Range Network::my_panels(const Layer& layer, int member) const {
 
 Range Network::my_inputs(const Layer& layer, int member) const {
     const int inputs = layer.spec.inputs;
-    return layer.wide ? Range{0, inputs} : share(inputs, UPDATE_INPUTS, member, threads());
+    return layer.wide ? Range{0, inputs} : share(inputs, PANEL, member, threads());
+}
+
+// Those of the last layer, where its outputs are sums of two shares: one half, if the members can be
+// halved.
+Range Network::my_share_inputs(int member) const {
+    const int inputs = layers_.back().spec.inputs;
+    return threads() % 2 == 0 ? share(inputs, PANEL, member / (threads() / 2), 2)
+                              : Range{0, inputs};
+}
+
+Range Network::my_outputs(const Layer& layer, int member) const {
+    return share(layer.padded, PANEL, member, threads());
 }
 
 Range Network::my_vectors(const Batch& batch, int member) const {
@@ -740,7 +739,10 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
                 const Range panels = my_panels(layer, member);
-                if (i > 0) list_rows(i, batch, member);
+                const bool in_shares = i == last && last_in_shares_;
+                if (i > 0)
+                    list_rows(i, batch, member,
+                              in_shares ? my_share_inputs(member) : Range{0, layer.spec.inputs});
                 if (layer.wide) {
                     const bool by_lists = i == 0 && sparse;
                     const int alone = by_lists ? layer.panels : PANELS_IN_CACHE;
@@ -753,7 +755,7 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
                         if (before) learn(i, *before, some, &descent);
                         forward(i, batch, member, some, all_vectors(batch), scratch);
                     });
-                } else if (i == last && last_in_shares_) {
+                } else if (in_shares) {
                     forward_shares(batch, member);
                 } else if (i == 0 && sparse) {
                     forward_sparse(nullptr, nullptr, batch, member, panels, vectors, scratch);
@@ -775,7 +777,7 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
             lap(others);
             for (int i = last; i >= 1; --i) {
                 backward_shares(i, batch, member, scratch);
-                team_.barrier(member);
+                if (layers_[static_cast<std::size_t>(i)].halves == 2) team_.barrier(member);
                 backward_sum(i, batch, member);
                 team_.barrier(member);
                 lap(times_[static_cast<std::size_t>(i)].backward);
@@ -884,7 +886,8 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
                 forward_row(batch, data.sparse(), lane, scratch);
             for (std::size_t i = 0; !are_few && i < layers_.size(); ++i) {
                 const Range panels{0, layers_[i].panels}, vectors = all_vectors(batch);
-                if (i > 0) list_rows(static_cast<int>(i), batch, 0);
+                if (i > 0)
+                    list_rows(static_cast<int>(i), batch, 0, {0, layers_[i].spec.inputs});
                 if (i == 0 && data.sparse())
                     forward_sparse(nullptr, nullptr, batch, 0, panels, vectors, scratch);
                 else

@@ -99,6 +99,19 @@ struct Operand {
     const Pair* lanes;
 };
 
+// Where in an operand's list some inputs are.
+static inline Range listed(const Operand& operand, Range inputs) {
+    if (!operand.rows)
+        return {std::min(inputs.begin, operand.count), std::min(inputs.end, operand.count)};
+    const auto* end = operand.rows + operand.count;
+    const auto find = [&](int input) {
+        return static_cast<int>(
+            std::lower_bound(operand.rows, end, static_cast<std::uint32_t>(input * PANEL)) -
+            operand.rows);
+    };
+    return {find(inputs.begin), find(inputs.end)};
+}
+
 struct Tiles;
 template <typename Unit>
 class TileWorker;
@@ -164,7 +177,7 @@ private:
     void reserve_training(int lanes);
     void clear_sums();
 
-    void list_rows(int layer, Batch& batch, int member) const;
+    void list_rows(int layer, Batch& batch, int member, Range read) const;
     Operand operand(int layer, const Batch& batch, int member) const;
     void forward(int layer, Batch& batch, int member, Range panels, Range vectors,
                  Scratch& scratch) const;
@@ -175,6 +188,9 @@ private:
     void forward_shares(const Batch& batch, int member);
     void softmax_errors(const Batch& batch, const std::int64_t* labels, const std::int64_t* rows,
                         std::int64_t first, float share_of_mean, Range vectors);
+    template <typename F>
+    void each_share(int layer, const Operand& below, int member, F&& f);
+    const Buffer<float>& share_of(int layer, int half, int first, int listed) const;
     void backward_shares(int layer, const Batch& batch, int member, Scratch& scratch);
     int list_units(int layer, const Batch& batch, int member, Range panels, int* list) const;
     void backward_sum(int layer, const Batch& batch, int member);
@@ -196,7 +212,7 @@ private:
     void pair_inputs(Batch& batch, Range parts, int lanes) const;
     void list_pairs(int layer, Batch& batch, int member) const;
     void add_inputs_half(int layer, const Operand& from, int panel, std::size_t block, Range vectors,
-                         Range pairs, float* y) const;
+                         Range pairs, const float* bias, float* y) const;
     void backward_shares_half(int layer, const Batch& batch, int member, Scratch& scratch);
     void pair_errors(int layer, int block, int begin, int rows);
     void update_half(int layer, const Batch& batch, const Operand& from, Range listed,
@@ -206,6 +222,8 @@ private:
 
     Range my_panels(const Layer& layer, int member) const;
     Range my_inputs(const Layer& layer, int member) const;
+    Range my_share_inputs(int member) const;
+    Range my_outputs(const Layer& layer, int member) const;
     Range my_vectors(const Batch& batch, int member) const;
 
     // By tiles, in network_tiles.cpp.
@@ -237,11 +255,29 @@ private:
     std::vector<Buffer<Pair>> transposed_pairs_;  // and [pair of lanes][unit]
     bool last_in_shares_;                     // the last layer's outputs are sums of two shares
     Buffer<float> output_shares_[2];          // of the last layer, by half of its inputs
-    Buffer<float> other_share_;               // of the errors: that of the second half of the units
+    Buffer<float> other_share_;               // of the errors, [block][unit][lane], see share_of
     Buffer<float> losses_;
     Buffer<std::int32_t> hits_;
     std::vector<OpTime> times_;
     std::shared_ptr<Tiles> tiles_;  // not unique: its type is whole in one file only
 };
+
+// Calls f(half, inputs) for shares of a layer's input gradients: of a half of its units and some of
+// the listed inputs. Where the units are one half, the inputs are those whose sums the member takes.
+template <typename F>
+void Network::each_share(int index, const Operand& below, int member, F&& f) {
+    const auto at = static_cast<std::size_t>(index);
+    if (layers_[at].halves == 1) {
+        const Range mine = listed(below, my_outputs(layers_[at - 1], member));
+        for (int k = mine.begin; k < mine.end; k += BACKWARD_INPUTS)
+            f(0, Range{k, std::min(k + BACKWARD_INPUTS, mine.end)});
+        return;
+    }
+    const int groups = (below.count + BACKWARD_INPUTS - 1) / BACKWARD_INPUTS;
+    team_.each(member, 2 * groups, [&](int task) {
+        const int first = task % groups * BACKWARD_INPUTS;
+        f(task / groups, Range{first, std::min(first + BACKWARD_INPUTS, below.count)});
+    });
+}
 
 }  // namespace inkproof

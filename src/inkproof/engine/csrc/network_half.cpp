@@ -79,11 +79,11 @@ void Network::list_pairs(int index, Batch& batch, int member) const {
 }
 
 void Network::add_inputs_half(int index, const Operand& from, int panel, std::size_t block,
-                              Range vectors, Range pairs, float* y) const {
+                              Range vectors, Range pairs, const float* bias, float* y) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     forward_panel_half(layer.by_input.get() + panel * layer.kernel.panel_stride / 2,
                        from.rows + 2 * pairs.begin, pairs.end - pairs.begin,
-                       from.pairs + block * from.block_stride / 2 + pairs.begin * BLOCK, y,
+                       from.pairs + block * from.block_stride / 2 + pairs.begin * BLOCK, bias, y,
                        std::min(PANEL, layer.spec.units - panel * PANEL), vectors.begin,
                        vectors.end - vectors.begin);
 }
@@ -96,7 +96,6 @@ void Network::backward_shares_half(int index, const Batch& batch, int member, Sc
         static_cast<std::size_t>(layers_[static_cast<std::size_t>(index - 1)].padded * BLOCK);
     const auto stride = static_cast<std::size_t>(layer.padded * BLOCK);
     const float* errors = errors_[static_cast<std::size_t>(index)].get();
-    const int groups = (below.count + BACKWARD_INPUTS - 1) / BACKWARD_INPUTS;
     int half_listed = -1;
     const auto list_half = [&](int half) {
         const Range panels = share(layer.panels, 1, half, layer.halves);
@@ -115,18 +114,16 @@ void Network::backward_shares_half(int index, const Batch& batch, int member, Sc
             scratch.pair_at.push_back(even_at);
         }
     };
-    team_.each(member, layer.halves * groups, [&](int task) {
-        const int half = task / groups, first = task % groups * BACKWARD_INPUTS;
+    each_share(index, below, member, [&](int half, Range inputs) {
         if (half != half_listed) list_half(half_listed = half);
         const auto count = static_cast<int>(scratch.pair_at.size());
-        const Buffer<float>& into =
-            half == 0 ? errors_[static_cast<std::size_t>(index - 1)] : other_share_;
+        const Buffer<float>& into = share_of(index, half, inputs.begin, below.count);
         for (int block = 0; block < batch.blocks; ++block) {
             const auto b = static_cast<std::size_t>(block);
             const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
             for (int u = 0; u == 0 || u < count; u += INPUTS_AT_ONCE)
-                backward_rows_half(layer.by_unit.get(), below.rows + first,
-                                   std::min(BACKWARD_INPUTS, below.count - first),
+                backward_rows_half(layer.by_unit.get(), below.rows + inputs.begin,
+                                   inputs.end - inputs.begin,
                                    scratch.pair_at.data() + u, std::min(INPUTS_AT_ONCE, count - u),
                                    scratch.error_pairs.get() + b * stride / 2 + u * BLOCK,
                                    into.get() + b * below_stride, vectors, u == 0);
@@ -174,7 +171,8 @@ void Network::update_half(int index, const Batch& batch, const Operand& from, Ra
 void Network::round_weights(int) {}
 void Network::pair_inputs(Batch&, Range, int) const {}
 void Network::list_pairs(int, Batch&, int) const {}
-void Network::add_inputs_half(int, const Operand&, int, std::size_t, Range, Range, float*) const {}
+void Network::add_inputs_half(int, const Operand&, int, std::size_t, Range, Range, const float*,
+                              float*) const {}
 void Network::backward_shares_half(int, const Batch&, int, Scratch&) {}
 void Network::pair_errors(int, int, int, int) {}
 void Network::update_half(int, const Batch&, const Operand&, Range, Range, Range, const Descent*) {}
