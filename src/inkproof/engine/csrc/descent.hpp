@@ -62,7 +62,6 @@ struct OptimizerOptions {
 
 // To add it to some numbers, times a scale; so does plain descent.
 struct Add {
-    void expect(std::size_t at) const { __builtin_prefetch(to + at, 1); }
     V moved(V value, std::size_t, V gradient) const {
         return multiply_add(gradient, splat(scale), value);
     }
@@ -78,10 +77,6 @@ struct Add {
 
 // To move the weights by descent with momentum.
 struct Momentum {
-    void expect(std::size_t at) const {
-        __builtin_prefetch(to + at, 1);
-        __builtin_prefetch(first + at, 1);
-    }
     V moved(V value, std::size_t at, V gradient) const {
         const V step = gradient * -rate;
         const V m = multiply_add(load(first + at), splat(momentum), step);
@@ -101,11 +96,6 @@ struct Momentum {
 
 // To move them by Adam: Kingma and Ba 2015, in the form before section 2.1.
 struct Adam {
-    void expect(std::size_t at) const {
-        __builtin_prefetch(to + at, 1);
-        __builtin_prefetch(first + at, 1);
-        __builtin_prefetch(second + at, 1);
-    }
     V moved(V value, std::size_t at, V gradient) const {
         const V m = load(first + at), v = load(second + at);
         const V m_next = multiply_add(gradient - m, splat(1 - beta_1), m);
@@ -127,7 +117,6 @@ struct Adam {
 // One of these with all that may go along with it.
 template <typename Inner>
 struct WithAll {
-    void expect(std::size_t at) const { inner.expect(at); }
     __attribute__((noinline)) V operator()(std::size_t at, V gradient) const {
         if (clip_value != 0) {
             const V limit = splat(clip_value);

@@ -202,10 +202,6 @@ HALF_CODE void update_tile_half(const Use use, Roundings to, std::size_t at,
                                 std::size_t panel_stride, const std::uint32_t* rows, const Pair* x,
                                 std::size_t block_stride, const Pair* t, std::size_t t_stride,
                                 int lanes) {
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p)
-#pragma GCC unroll 16
-        for (int i = 0; i < K; ++i) use.expect(at + p * panel_stride + rows[i]);
     V sum[K][P];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)

@@ -48,7 +48,6 @@ constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2, SPARSE_INPUTS = 288;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 #endif
 constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
-constexpr int COLUMNS_AHEAD = 2;     // inputs whose weights a sparse update asks for in advance
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
 
 template <int N>
@@ -217,11 +216,6 @@ static inline void update_tile(const Use use, std::size_t at, std::size_t panel_
     std::size_t to[K];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i) to[i] = at + row_at(rows, from + i);
-    // The weights are wanted at the end, and may come from far away.
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p)
-#pragma GCC unroll 16
-        for (int i = 0; i < K; ++i) use.expect(p * panel_stride + to[i]);
     V sum[K][P * VP];
 #pragma GCC unroll 16
     for (int i = 0; i < K; ++i)

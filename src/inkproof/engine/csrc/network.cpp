@@ -570,9 +570,6 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
         constexpr int P = decltype(count)::value;
         const SparseInputs::Column* end = inputs.columns.data() + columns.end;
         for (const auto* column = inputs.columns.data() + columns.begin; column < end; ++column) {
-            if (end - column > COLUMNS_AHEAD)
-                for (int p = 0; p < P; ++p)
-                    use.expect(at + p * panel_stride + column[COLUMNS_AHEAD].offset);
             sparse_update<P>(use, at + column->offset, panel_stride, entries + column->begin,
                              entries + column->end, t);
         }

@@ -161,7 +161,7 @@ public:
             const Range range = part(grains, owner);
             const int of = pieces_of(range);
             int done;
-            while ((done = claim(owner, phase, i == 0 ? of : of - 1)) >= 0) {
+            while ((done = claim(owner, phase, of)) >= 0) {
                 const Range piece = share(range.end - range.begin, 1, done, of);
                 f(Range{(range.begin + piece.begin) * grain,
                         std::min((range.begin + piece.end) * grain, count)});
