@@ -332,9 +332,7 @@ Totals Graph::pass(bool descends, const Data& data, const std::int64_t* labels,
             step.epoch = options.epoch;
             step.number = static_cast<std::uint32_t>(number);
             step.first_block = static_cast<int>((first - batch_first) / BLOCK);
-            const Descent descent =
-                optimizer_.step(descends ? options.rates[number] : 0.0f,
-                                options.first_step + static_cast<std::int64_t>(number) + 1);
+            const Descent descent = optimizer_.step(options, static_cast<std::int64_t>(number));
             if (by_pieces) step.descent = &descent;
             gather(data, order, first, step, options.augmenter, worker);
             const float mixing = options.mixing ? options.mixing[number] : 1.0f;

@@ -673,7 +673,7 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
     if (!fused) clear_sums();
     const bool sparse = data.sparse();
     choose_halves(sparse);
-    const bool moves_all = fused && optimizer_.step(0, 1).moves_all();
+    const bool moves_all = fused && optimizer_.step(options, 0).moves_all();
     const int last = static_cast<int>(layers_.size()) - 1;
     Totals totals;
     bool stop = false;
@@ -714,17 +714,12 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
             const Layer& layer = layers_[static_cast<std::size_t>(index)];
             update(index, batch, sparse, member, panels, my_inputs(layer, member), descent);
         };
-        const auto step_at = [&](std::int64_t first) {
-            const std::int64_t number = first / batch_size;
-            return optimizer_.step(descends ? options.rates[number] : 0.0f,
-                                   options.first_step + number + 1);
-        };
         if (count > 0) fetch(batches_[0], 0);
         round_weights(member);
         team_.barrier(member);
         watch.start();
         const Batch* before = nullptr;  // of which wide layers are still to learn,
-        Descent descent = step_at(0);   // by this step
+        Descent descent = optimizer_.step(options, 0);  // by this step
         int turn = 0;
         for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
             Batch& batch = batches_[turn];
@@ -780,7 +775,7 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
                 lap(times_[static_cast<std::size_t>(i)].backward);
             }
             if (last == 0) team_.barrier(member);  // so that all see the same stop
-            descent = step_at(first);
+            descent = optimizer_.step(options, first / batch_size);
             for (int i = 0; i <= last; ++i) {
                 const Layer& layer = layers_[static_cast<std::size_t>(i)];
                 if (!fused || !layer.wide)

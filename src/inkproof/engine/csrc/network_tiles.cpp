@@ -561,13 +561,9 @@ Totals Network::pass_by(bool descends, const Data& data, const std::int64_t* lab
             team_.barrier(member);
             return true;
         };
-        const auto step_at = [&](std::int64_t first) {
-            const std::int64_t number = first / batch_size;
-            return optimizer_.step(descends ? options.rates[number] : 0.0f,
-                                   options.first_step + number + 1);
-        };
         int turn = 0, blocks_before = 0, blocks = 0;
-        Descent descent = step_at(0);  // by which weights are still to move, where blocks_before > 0
+        // By which weights are still to move, where blocks_before > 0.
+        Descent descent = optimizer_.step(options, 0);
         for (std::int64_t first = 0; first < count && !stop; turn ^= 1) {
             Batch& batch = batches_[turn];
             const int lanes = lanes_from(first);
@@ -604,7 +600,7 @@ Totals Network::pass_by(bool descends, const Data& data, const std::int64_t* lab
                 worker.finish_errors(i - 1, blocks, turn);
                 lap(times_[static_cast<std::size_t>(i)].backward);
             }
-            descent = step_at(first);
+            descent = optimizer_.step(options, first / batch_size);
             if (fused) {
                 if (is_narrow) worker.update(last, blocks, turn, &descent);
                 blocks_before = blocks;

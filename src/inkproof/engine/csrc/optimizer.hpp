@@ -6,6 +6,7 @@
 
 #include "descent.hpp"
 #include "kernels.hpp"
+#include "pass.hpp"
 
 namespace inkproof {
 
@@ -20,8 +21,10 @@ public:
 
     // Memory for what the rule remembers.
     void reserve(const std::vector<Parameter*>& parameters);
-    // The step of that number, from 1.
-    Descent step(float rate, std::int64_t number) const { return {options_, rate, number}; }
+    // A pass' step, from 0; where there are no rates, gradients alone are wanted.
+    Descent step(const PassOptions& pass, std::int64_t number) const {
+        return {options_, pass.rates ? pass.rates[number] : 0.0f, pass.first_step + number + 1};
+    }
 
     // Whether a piece of a gradient can be used without the rest of it.
     bool works_by_pieces() const {
