@@ -57,8 +57,8 @@ struct OptimizerOptions {
 };
 
 // What to do with a vector of a gradient, each for numbers from `at` of a parameter's memory; gives
-// what is there then. They are small, for kernels take them by value: stores could else change what they hold, for all that the
-// compiler knows, and it would be read again for each vector.
+// what is there then. They are small, for kernels take them by value: stores could else change what
+// they hold, for all that the compiler knows, and it would be read again for each vector.
 
 // To add it to some numbers, times a scale; so does plain descent.
 struct Add {

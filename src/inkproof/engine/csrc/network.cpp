@@ -414,9 +414,9 @@ const Buffer<float>& Network::share_of(int index, int half, int first, int liste
 }
 
 // The gradient with respect to a layer's inputs, which are the outputs of the layer below, is the
-// sum of the shares of two fixed halves of the layer's units, if it has more than a few. Each thread begins with the share of
-// the units that it owns, so that few weights are read that another thread writes: moving those
-// between the cores costs more than all the sums.
+// sum of the shares of two fixed halves of the layer's units, if it has more than a few. Each thread
+// begins with the share of the units that it owns, so that few weights are read that another thread
+// writes: moving those between the cores costs more than all the sums.
 void Network::backward_shares(int index, const Batch& batch, int member, Scratch& scratch) {
     if (layers_[static_cast<std::size_t>(index)].half)
         return backward_shares_half(index, batch, member, scratch);
