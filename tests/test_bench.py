@@ -64,7 +64,8 @@ class TestTimes:
 class TestCeilings:
     def test_are_rates(self):
         # Between a slow processor of twenty years ago and one that does not exist yet.
-        assert 1e8 < multiply_add_rate(1, SOME) < 1e13
+        for precision in engine.PRECISIONS:
+            assert 1e8 < multiply_add_rate(1, SOME, precision=precision) < 1e14
         assert 1e7 < memory_rate(1 << 14, 2, SOME) < 1e14
         assert 1e7 < memory_rate(1 << 20, 1, SOME, writes=True) < 1e14
 
@@ -85,17 +86,30 @@ class TestCeilings:
         with pytest.raises(ConfigurationError, match="size must be 1024 to"):
             memory_rate(size, 1)
 
+    def test_bfloat16_has_its_own_where_it_gains(self):
+        if engine.usable_precision("bfloat16") == "float32":
+            pytest.skip("this processor multiplies bfloat16 no faster than float32")
+        rates = [
+            multiply_add_rate(1, SOME, precision=precision)
+            for _ in range(5)
+            for precision in ("float32", "bfloat16")
+        ]
+        assert max(rates[1::2]) > 1.5 * max(rates[::2])
+
 
 def test_bench():
     result = bench(threads=1, seconds=SOME)
+    best = {rate.precision: rate.all for rate in result.multiply_adds}
+    assert list(best) == list(dict.fromkeys(map(engine.usable_precision, engine.PRECISIONS)))
     assert (result.isa, result.threads) == (engine.default_isa(), 1)
     assert [rate.size for rate in result.memory] == sorted(rate.size for rate in result.memory)
-    assert [network.batch_size for network in result.networks] == [32, 32, 32, 128]
+    measured = {(network.batch_size, network.precision) for network in result.networks}
+    assert measured == {(size, precision) for size in (32, 128) for precision in best}
     for network in result.networks:
         assert 0.5 < sum(layer.of_time for layer in network.layers) <= 1
         assert network.epoch_seconds > 0
         for layer in network.layers:
-            assert layer.of_ceiling == pytest.approx(layer.rate / result.multiply_add_all)
+            assert layer.of_ceiling == pytest.approx(layer.rate / best[network.precision])
             assert (layer.rate > 0) == layer.name.startswith(("dense", "convolution"))
 
 
@@ -107,5 +121,5 @@ def test_bench_from_the_command_line():
 
     assert json.loads(stdout("--threads", "1", "--json"))["threads"] == 1
     table = stdout("--threads", "2")
-    assert "fused multiply-adds, GFLOP/s" in table
+    assert "multiply-adds in float32, GFLOP/s" in table
     assert "the rest" in table

@@ -261,6 +261,21 @@ def test_batch_normalization_far_from_zero(isa, center):
 
 
 @pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_gradients_of_a_first_layer_of_common_size(isa, channels, padding):
+    # Long sums in many parts, over windows inside the image and at its edge.
+    layers = (
+        Conv2D(33, 5, padding=padding, activation="tanh"),
+        AveragePool2D(4),
+        Flatten(),
+        Dense(10, activation="softmax"),
+    )
+    rng = np.random.default_rng(channels)
+    assert check(layers, (28, 28, channels), 33, rng, isa=isa, threads=2)
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
 @pytest.mark.parametrize("second", HIDDEN)
 @pytest.mark.parametrize("first", HIDDEN)
 def test_an_activation_after_an_activation(isa, first, second):

@@ -23,6 +23,7 @@ __all__ = [
     "BenchResult",
     "LayerShare",
     "MemoryRate",
+    "MultiplyAddRate",
     "NetworkShare",
     "bench",
 ]
@@ -31,6 +32,21 @@ EPOCH_IMAGES: Final = 54_000
 """Images of an epoch: what the exercise trains on."""
 _SIZES: Final = (16 << 10, 256 << 10, 4 << 20, 128 << 20)  # of caches' first, second, third level
 _Kind = Literal["mnist", "dense"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiplyAddRate:
+    """How fast numbers in registers are multiplied and added up.
+
+    Parameters
+    ----------
+    precision : of what is multiplied: ``"float32"`` or ``"bfloat16"``
+    one, all : floating-point operations a second of one thread, and of all together
+    """
+
+    precision: str
+    one: float
+    all: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +94,15 @@ class NetworkShare:
     ----------
     name : the network and what it learns from
     batch_size : of its steps
+    precision : of the factors of its products: ``"float32"`` or ``"bfloat16"``
     epoch_seconds : of an epoch of ``EPOCH_IMAGES``, the median of several passes
-    of_ceiling : the whole's share of what the threads can do, zeros counted
+    of_ceiling : the whole's share of what the threads can do in that precision, zeros counted
     layers : from the first to the last
     """
 
     name: str
     batch_size: int
+    precision: str
     epoch_seconds: float
     of_ceiling: float
     layers: tuple[LayerShare, ...]
@@ -97,7 +115,7 @@ class BenchResult:
     Parameters
     ----------
     processor, isa, threads : what was measured
-    multiply_add, multiply_add_all : floating-point operations a second of one thread, and of all
+    multiply_adds : in float32 and, where this processor gains by it, in bfloat16
     memory : by size of block, ascending
     networks : the exercise's, and a convolutional one
     """
@@ -105,8 +123,7 @@ class BenchResult:
     processor: str
     isa: str
     threads: int
-    multiply_add: float
-    multiply_add_all: float
+    multiply_adds: tuple[MultiplyAddRate, ...]
     memory: tuple[MemoryRate, ...]
     networks: tuple[NetworkShare, ...]
 
@@ -119,6 +136,7 @@ class _Work:
     batch_size: int = 32
     rows: int = 3200  # a pass
     optimizer: Adam | None = None
+    precisions: tuple[str, ...] = ("float32",)
 
 
 def _stack(units: Sequence[int]) -> tuple[Layer, ...]:
@@ -136,10 +154,18 @@ _CONVNET: Final = (
     Dense(10, activation="softmax"),
 )
 _WORKS: Final = (
-    _Work("500x2 on MNIST", _stack((500, 500)), "mnist"),
+    _Work("500x2 on MNIST", _stack((500, 500)), "mnist", precisions=engine.PRECISIONS),
     _Work("500x2 on random numbers, none zero", _stack((500, 500)), "dense"),
     _Work("512x3 on MNIST", _stack((512, 512, 512)), "mnist"),
-    _Work("Keras' convolutional example on MNIST, Adam", _CONVNET, "mnist", 128, 1280, Adam()),
+    _Work(
+        "Keras' convolutional example on MNIST, Adam",
+        _CONVNET,
+        "mnist",
+        batch_size=128,
+        rows=1280,
+        optimizer=Adam(),
+        precisions=engine.PRECISIONS,
+    ),
 )
 
 
@@ -159,14 +185,20 @@ def bench(*, threads: int | None = None, seconds: float = 3.0) -> BenchResult:
         raise ConfigurationError(f"seconds must be above 0 to 60, got {seconds}")
     count = engine.default_threads() if threads is None else threads
     part = seconds / 20
-    one = engine.multiply_add_rate(1, part)
-    ceiling = engine.multiply_add_rate(count, part)
+    usable = dict.fromkeys(map(engine.usable_precision, engine.PRECISIONS))
+    multiply_adds = tuple(
+        MultiplyAddRate(
+            precision=precision,
+            one=engine.multiply_add_rate(1, part, precision=precision),
+            all=engine.multiply_add_rate(count, part, precision=precision),
+        )
+        for precision in usable
+    )
     return BenchResult(
         processor=engine.processor_name(),
         isa=engine.default_isa(),
         threads=count,
-        multiply_add=one,
-        multiply_add_all=ceiling,
+        multiply_adds=multiply_adds,
         memory=tuple(
             MemoryRate(
                 size=size,
@@ -177,14 +209,23 @@ def bench(*, threads: int | None = None, seconds: float = 3.0) -> BenchResult:
             )
             for size in _SIZES
         ),
-        networks=tuple(_measure(work, count, ceiling, seconds) for work in _WORKS),
+        networks=tuple(
+            _measure(work, count, best, seconds)
+            for work in _WORKS
+            for best in multiply_adds
+            if best.precision in work.precisions
+        ),
     )
 
 
-def _measure(work: _Work, threads: int, ceiling: float, seconds: float) -> NetworkShare:
+def _measure(work: _Work, threads: int, best: MultiplyAddRate, seconds: float) -> NetworkShare:
     model = Model(work.layers, input_shape=(28, 28, 1))
     network = engine.Network(
-        model.layers, model.layer_input_shape, threads=threads, optimizer=work.optimizer
+        model.layers,
+        model.layer_input_shape,
+        threads=threads,
+        optimizer=work.optimizer,
+        precision=best.precision,
     )
     network.set_weights(model.weights())
     images, labels = _inputs(work.kind, work.rows)
@@ -217,14 +258,15 @@ def _measure(work: _Work, threads: int, ceiling: float, seconds: float) -> Netwo
                 name=f"{first.name} {first.inputs} > {first.outputs}",
                 of_time=spent / total,
                 rate=rate,
-                of_ceiling=rate / ceiling,
+                of_ceiling=rate / best.all,
             )
         )
     return NetworkShare(
         name=work.name,
         batch_size=work.batch_size,
+        precision=best.precision,
         epoch_seconds=typical * EPOCH_IMAGES / len(labels),
-        of_ceiling=flops * len(labels) / typical / ceiling,
+        of_ceiling=flops * len(labels) / typical / best.all,
         layers=tuple(layers),
     )
 

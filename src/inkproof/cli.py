@@ -590,11 +590,14 @@ def _print_bench(result: BenchResult) -> None:
     _print_table(
         ["at best", "1 thread", threads],
         [
-            [
-                "fused multiply-adds, GFLOP/s",
-                f"{result.multiply_add / 1e9:.0f}",
-                f"{result.multiply_add_all / 1e9:.0f}",
-            ],
+            *(
+                [
+                    f"multiply-adds in {best.precision}, GFLOP/s",
+                    f"{best.one / 1e9:.0f}",
+                    f"{best.all / 1e9:.0f}",
+                ]
+                for best in result.multiply_adds
+            ),
             *(
                 [f"{what} {_size(rate.size)} each, GB/s", f"{one / 1e9:.0f}", f"{all_ / 1e9:.0f}"]
                 for rate in result.memory
@@ -607,8 +610,9 @@ def _print_bench(result: BenchResult) -> None:
     )
     for network in result.networks:
         typer.echo(
-            f"\n{network.name}, batches of {network.batch_size}: {network.epoch_seconds:.2f} s an "
-            f"epoch of {EPOCH_IMAGES:,} images, {network.of_ceiling:.0%} of the multiply-adds"
+            f"\n{network.name}, batches of {network.batch_size}, {network.precision}:\n"
+            f"{network.epoch_seconds:.2f} s an epoch of {EPOCH_IMAGES:,} images, "
+            f"{network.of_ceiling:.0%} of the multiply-adds"
         )
         _print_table(
             ["layer", "of the time", "GFLOP/s", "of the best"],
@@ -627,6 +631,11 @@ def _print_bench(result: BenchResult) -> None:
         "\nForward, backward and update count together, factors of zero too: on MNIST the first "
         "dense layer\nleaves zeros out, and may come out above what the cores can do."
     )
+    if len(result.multiply_adds) > 1:
+        typer.echo(
+            "Shares of a network in bfloat16 are of that rate, though some of its products stay "
+            "float32."
+        )
 
 
 def _size(size: int) -> str:

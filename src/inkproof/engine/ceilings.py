@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from inkproof.engine.processor import MAX_THREADS, default_isa
+from inkproof.engine.processor import MAX_THREADS, default_isa, factors, usable_precision
 from inkproof.errors import ConfigurationError
 
 __all__ = ["memory_rate", "multiply_add_rate"]
@@ -15,13 +15,14 @@ _MOST_BYTES = 1 << 32
 _MOST_SECONDS = 60
 
 
-def multiply_add_rate(threads: int, seconds: float = 0.3) -> float:
+def multiply_add_rate(threads: int, seconds: float = 0.3, *, precision: str = "float32") -> float:
     """Measure fused multiply-adds on registers alone, on several threads at once.
 
     Parameters
     ----------
     threads : 1 to ``MAX_THREADS``
     seconds : for which it is measured, above 0 to 60
+    precision : of what is multiplied, by the instructions that training in that precision uses here
 
     Returns
     -------
@@ -30,9 +31,12 @@ def multiply_add_rate(threads: int, seconds: float = 0.3) -> float:
     Raises
     ------
     ConfigurationError : out of range
+    UnknownNameError : no such precision
     """
-    module = importlib.import_module(f"inkproof.engine._engine_{default_isa()}")
-    return _together(threads, seconds, lambda: module.multiply_add_rate(seconds))
+    isa = default_isa()
+    module = importlib.import_module(f"inkproof.engine._engine_{isa}")
+    kind = factors(usable_precision(precision, isa), isa)
+    return _together(threads, seconds, lambda: module.multiply_add_rate(seconds, kind))
 
 
 def memory_rate(size: int, threads: int, seconds: float = 0.3, *, writes: bool = False) -> float:

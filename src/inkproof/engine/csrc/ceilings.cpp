@@ -4,6 +4,7 @@
 
 #include "buffer.hpp"
 #include "simd.hpp"
+#include "tiles.hpp"
 
 namespace inkproof {
 
@@ -30,9 +31,59 @@ void use(V value) {
     (void)sink;
 }
 
+#if INKPROOF_HALF
+
+constexpr int TILE_PASSES = 1'000;
+
+HALF_CODE void add_pairs_again(V (&chains)[CHAINS], VU a, VU b) {
+    for (int pass = 0; pass < PASSES; ++pass)
+#pragma GCC unroll 16
+        for (int i = 0; i < CHAINS; ++i) chains[i] = add_pairs(chains[i], a, b);
+}
+
+double pair_rate(double seconds) {
+    V chains[CHAINS];
+    for (int i = 0; i < CHAINS; ++i) chains[i] = splat(static_cast<float>(i));
+    const VU ones = VU{} + 0x3f803f80u;
+    const double calls = rate(seconds, [&] { add_pairs_again(chains, ones, ones); });
+    for (const V& chain : chains) use(chain);
+    return calls * PASSES * CHAINS * VL * 4;
+}
+
+// Four tiles of sums, as a product of two by two tiles has.
+template <typename Unit>
+double tile_rate(double seconds) {
+    Unit unit;
+    unit.template clear<0>();
+    unit.template clear<1>();
+    unit.template clear<2>();
+    unit.template clear<3>();
+    unit.template clear<4>();
+    unit.template clear<5>();
+    const double calls = rate(seconds, [&] {
+        for (int pass = 0; pass < TILE_PASSES; ++pass) {
+            unit.template multiply<0, 4, 5>();
+            unit.template multiply<1, 4, 5>();
+            unit.template multiply<2, 4, 5>();
+            unit.template multiply<3, 4, 5>();
+        }
+    });
+    alignas(64) float sums[TILE_ROWS * PANEL];
+    unit.template store<0>(sums, PANEL * sizeof(float));
+    use(load(sums));
+    return calls * TILE_PASSES * 4 * TILE_ROWS * PANEL * TILE_DEPTH * 2;
+}
+
+#endif
+
 }  // namespace
 
-double multiply_add_rate(double seconds) {
+double multiply_add_rate(double seconds, [[maybe_unused]] Factors factors) {
+#if INKPROOF_HALF
+    if (factors == Factors::halves) return pair_rate(seconds);
+    if (factors == Factors::tiles) return tile_rate<Amx>(seconds);
+    if (factors == Factors::emulated_tiles) return tile_rate<Emulated>(seconds);
+#endif
     V chains[CHAINS];  // unequal, or the compiler would make one of them
     for (int i = 0; i < CHAINS; ++i) chains[i] = splat(1.0f + static_cast<float>(i));
     const V factor = splat(0.999f), term = splat(0.001f);

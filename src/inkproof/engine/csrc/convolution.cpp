@@ -20,6 +20,8 @@ namespace {
 constexpr int FEW_CHANNELS = 8;
 constexpr int POSITIONS = 8;     // whose errors stay in the first-level cache for the gradient
 constexpr int TILE_POSITIONS = 24;  // the same where the products are of tiles
+constexpr int LANE_POSITIONS = 24;  // whose windows do, where images have few channels
+constexpr int LANE_ROWS = VL == 16 ? 12 : 5, LANE_FILTERS = 2;  // of a tile of sums by lanes
 constexpr int LEAST_TASKS = 16;  // into which the kernel's gradient is cut
 
 // How training may round the factors of a convolution's products.
@@ -46,7 +48,15 @@ public:
           tiles_(halves_ ? Factors::floats : factors),
           rows_(window.kernel_height * window.kernel_width * window.channels),
           panels_((filters + PANEL - 1) / PANEL), positions_(window.out_height * window.out_width),
-          parts_(std::max(1, LEAST_TASKS / panels_)) {}
+          parts_(std::max(1, LEAST_TASKS / panels_)) {
+        for (int row = 0; is_copied_ && row < rows_; ++row) {
+            const int place = row / window.channels, channel = row % window.channels;
+            const int y = place / window.kernel_width, x = place % window.kernel_width;
+            rows_seen_.push_back(
+                static_cast<std::size_t>((y * window.width + x) * window.channels + channel) * BLOCK);
+            rows_copied_.push_back(static_cast<std::size_t>(row) * BLOCK);
+        }
+    }
 
     void reserve(int blocks, int members, bool training) override {
         if (training) reserve_halves(blocks);
@@ -127,8 +137,11 @@ public:
             });
         }
         worker.each(by_tiles() ? 0 : parts_ * panels_, [&](int task) {
-            add_share(step, task / panels_, task % panels_,
-                      scratch_[static_cast<std::size_t>(worker.member())]);
+            Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
+            if (is_copied_)
+                add_share_by_lanes(step, task / panels_, task % panels_, scratch);
+            else
+                add_share(step, task / panels_, task % panels_, scratch);
         });
         constexpr int some = 32;
         const int groups = (rows_ + 1 + some - 1) / some;
@@ -151,7 +164,8 @@ private:
 #if INKPROOF_HALF
               tile_runs(runs.size()),
 #endif
-              window(static_cast<std::size_t>(op.is_copied_ ? op.rows_ * BLOCK * POSITIONS : 0)),
+              window(static_cast<std::size_t>(op.is_copied_ ? op.rows_ * BLOCK * LANE_POSITIONS : 0)),
+              lane_sums(static_cast<std::size_t>(op.is_copied_ ? PANEL * (op.rows_ + 1) * VL : 0)),
               errors(POSITIONS * BLOCK * PANEL),
               error_pairs(op.halves_     ? POSITIONS * BLOCK * PANEL / 2
                           : op.by_tiles() ? TILE_POSITIONS * BLOCK * PANEL / 2
@@ -161,6 +175,7 @@ private:
         std::vector<TileRun> tile_runs;
 #endif
         Buffer<float> window;  // [position][row][lane]
+        Buffer<float> lane_sums;  // [filter][row, bias][lane of a vector]
         Buffer<float> errors;  // [position][lane][16 filters]
         Buffer<Pair> error_pairs;  // [position][pair of lanes][16 filters]
     };
@@ -324,7 +339,7 @@ private:
             if (halves_)
                 add_chunk_half(block, first, count, lanes, g, scratch);
             else
-                add_chunk(block, first, count, lanes, vectors, g, scratch);
+                add_chunk(block, first, count, lanes, g, scratch);
             float* bias = g + static_cast<std::size_t>(rows_) * PANEL;
             for (int j = 0; j < PANEL; j += VL) {
                 V sum = load(bias + j);
@@ -336,38 +351,89 @@ private:
         }
     }
 
-    void add_chunk(int block, int first, int count, int lanes, int vectors, float* g,
-                   Scratch& scratch) const {
+    void add_chunk(int block, int first, int count, int lanes, float* g, Scratch& scratch) const {
         const float* x[POSITIONS];
         const float* t[POSITIONS];
-        const auto add = [&](int row, int rows, int positions) {
-            with_constant<GRADIENT_ROWS>(rows, [&](auto wanted) {
-                gradient_tile<decltype(wanted)::value>(g + static_cast<std::size_t>(row) * PANEL, x,
-                                                       t, positions, lanes);
-            });
-        };
-        if (is_copied_) {
-            for (int i = 0; i < count; ++i)
-                copy_window(in_.value(block, 0), (first + i) / w_.out_width,
-                            (first + i) % w_.out_width,
-                            scratch.window.get() + static_cast<std::size_t>(i * rows_) * BLOCK,
-                            vectors);
-            in_pieces(rows_, GRADIENT_ROWS, [&](int row, int rows) {
-                for (int i = 0; i < count; ++i) {
-                    x[i] = scratch.window.get() + static_cast<std::size_t>(i * rows_ + row) * BLOCK;
-                    t[i] = scratch.errors.get() + i * BLOCK * PANEL;
-                }
-                add(row, rows, count);
-            });
-            return;
-        }
         each_place(first, count, [&](int row, const int* seen_by, const int* features, int seen) {
             for (int i = 0; i < seen; ++i) t[i] = scratch.errors.get() + seen_by[i] * BLOCK * PANEL;
             in_pieces(w_.channels, GRADIENT_ROWS, [&](int channel, int rows) {
                 for (int i = 0; i < seen; ++i) x[i] = in_.value(block, features[i] + channel);
-                add(row + channel, rows, seen);
+                with_constant<GRADIENT_ROWS>(rows, [&](auto wanted) {
+                    gradient_tile<decltype(wanted)::value>(
+                        g + static_cast<std::size_t>(row + channel) * PANEL, x, t, seen, lanes);
+                });
             });
         });
+    }
+
+    // As add_share, where images have few channels: each lane of a vector adds up by itself.
+    void add_share_by_lanes(const Step& step, int part, int panel, Scratch& scratch) const {
+        const std::size_t stride = static_cast<std::size_t>(rows_ + 1) * VL;
+        float* sums = scratch.lane_sums.get();
+        std::fill(sums, sums + PANEL * stride, 0.0f);
+        const int filters = std::min(PANEL, filters_ - panel * PANEL);
+        const int chunks = (positions_ + LANE_POSITIONS - 1) / LANE_POSITIONS;
+        const Range mine = share(step.blocks * chunks, 1, part, parts_);
+        for (int chunk = mine.begin; chunk < mine.end; ++chunk) {
+            const int block = chunk / chunks, first = chunk % chunks * LANE_POSITIONS;
+            const int count = std::min(LANE_POSITIONS, positions_ - first);
+            const int feature = first * filters_ + panel * PANEL;
+            const float* x[LANE_POSITIONS];
+            const std::size_t* rows = find_windows(block, first, count, step.vectors(block), x, scratch);
+            for (int v = 0; v < step.vectors(block); ++v) {
+                for (int f = 0; f < filters; f += LANE_FILTERS)
+                    in_pieces(rows_, LANE_ROWS, [&](int row, int some) {
+                        const float* outputs = is_relu_ && !is_masked_
+                                                   ? out_.value(block, feature + f) + v * VL
+                                                   : nullptr;
+                        float* to = sums + f * stride;
+                        with_constant<LANE_FILTERS>(std::min(LANE_FILTERS, filters - f), [&](auto n) {
+                            with_constant<LANE_ROWS>(some, [&](auto wanted) {
+                                lane_sums_tile<decltype(wanted)::value, decltype(n)::value>(
+                                    to + row * VL, stride, x, rows + row,
+                                    out_.error(block, feature + f) + v * VL, outputs,
+                                    static_cast<std::size_t>(filters_) * BLOCK, count,
+                                    row == 0 ? to + rows_ * VL : nullptr);
+                            });
+                        });
+                    });
+                for (int i = 0; i < count; ++i) x[i] += VL;
+            }
+        }
+        float* g = shares_.get() + static_cast<std::size_t>(part * panels_ + panel) * share_size();
+        for (int row = 0; row <= rows_; ++row)
+            for (int f = 0; f < PANEL; f += VL) {
+                V tile[VL];
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; ++i) tile[i] = load(sums + (f + i) * stride + row * VL);
+                transpose(tile);
+                V sum = tile[0];
+#pragma GCC unroll 16
+                for (int i = 1; i < VL; ++i) sum += tile[i];
+                store(g + row * PANEL + f, sum);
+            }
+    }
+
+    // Where some positions' windows begin, and where each one's rows are from there: in the image or,
+    // if one of them sees something beyond its edge, in copies.
+    const std::size_t* find_windows(int block, int first, int count, int vectors, const float** x,
+                                    Scratch& scratch) const {
+        bool are_inside = true;
+        for (int i = 0; i < count; ++i) {
+            const int iy = (first + i) / w_.out_width * w_.stride_y - w_.pad_top;
+            const int ix = (first + i) % w_.out_width * w_.stride_x - w_.pad_left;
+            are_inside = are_inside && iy >= 0 && iy + w_.kernel_height <= w_.height && ix >= 0 &&
+                         ix + w_.kernel_width <= w_.width;
+            if (are_inside) x[i] = in_.value(block, (iy * w_.width + ix) * w_.channels);
+        }
+        if (are_inside) return rows_seen_.data();
+        for (int i = 0; i < count; ++i) {
+            float* to = scratch.window.get() + static_cast<std::size_t>(i * rows_) * BLOCK;
+            copy_window(in_.value(block, 0), (first + i) / w_.out_width, (first + i) % w_.out_width,
+                        to, vectors);
+            x[i] = to;
+        }
+        return rows_copied_.data();
     }
 
     // Calls f(row, positions, features, count) for each place of the window: its first row of the
@@ -677,6 +743,7 @@ private:
     const bool halves_;       // training rounds the factors of its products to bfloat16
     const Factors tiles_;     // the same by tiles, or not
     const int rows_, panels_, positions_, parts_;
+    std::vector<std::size_t> rows_seen_, rows_copied_;  // of a window, see find_windows
     Buffer<float> turned_;
     Buffer<float> shares_;  // [part][panel][row, and one for the bias][16]
     std::vector<Scratch> scratch_;

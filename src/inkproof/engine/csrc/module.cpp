@@ -263,8 +263,11 @@ NB_MODULE(INKPROOF_MODULE, m) {
     bind_networks(m);
 
     m.attr("HAS_HALVES") = INKPROOF_HALF != 0;
-    m.def("multiply_add_rate", &multiply_add_rate, nb::arg("seconds"),
-          nb::call_guard<nb::gil_scoped_release>());
+    m.def("multiply_add_rate",
+          [](double seconds, const std::string& factors) {
+              return multiply_add_rate(seconds, factors_of(factors));
+          },
+          nb::arg("seconds"), nb::arg("factors"), nb::call_guard<nb::gil_scoped_release>());
     m.def("memory_rate", &memory_rate, nb::arg("bytes"), nb::arg("seconds"), nb::arg("writes"),
           nb::call_guard<nb::gil_scoped_release>());
 

@@ -165,6 +165,49 @@ HALF_CODE void gradient_tile(float* g, const Pair* const* x, const Pair* const* 
 }
 #endif
 
+// The same gradient with the batch as the vector, each lane of which has sums of its own: for so few
+// rows that turning the errors would cost as much as their products.
+//
+//   sums[filter][row][VL lanes] += sum over positions of x[row][lane] e[filter][lane]
+//
+// for F filters and R rows, one vector of lanes. rows: where the rows are, from x[position] on;
+// e: of the first position, the others follow e_stride apart; outputs: of the same places, where
+// errors count only if they are above 0, or null; biases: the sums of the errors alone, or null.
+template <int R, int F>
+inline void lane_sums_tile(float* sums, std::size_t sums_stride, const float* const* x,
+                           const std::size_t* rows, const float* e, const float* outputs,
+                           std::size_t e_stride, int positions, float* biases) {
+    V sum[F][R], bias[F]{};
+#pragma GCC unroll 16
+    for (int f = 0; f < F; ++f)
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) sum[f][r] = load(sums + f * sums_stride + r * VL);
+    for (int p = 0; p < positions; ++p, e += e_stride) {
+        V es[F];
+#pragma GCC unroll 16
+        for (int f = 0; f < F; ++f) {
+            es[f] = load(e + f * BLOCK);
+            // The processor does not foresee the next positions: other filters' errors lie between.
+            __builtin_prefetch(e + f * BLOCK + static_cast<std::size_t>(positions) * e_stride);
+            if (outputs) es[f] = load(outputs + f * BLOCK) > V{} ? es[f] : V{};
+            bias[f] += es[f];
+        }
+        if (outputs) outputs += e_stride;
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const V xs = load(x[p] + rows[r]);
+#pragma GCC unroll 16
+            for (int f = 0; f < F; ++f) sum[f][r] += xs * es[f];
+        }
+    }
+#pragma GCC unroll 16
+    for (int f = 0; f < F; ++f) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) store(sums + f * sums_stride + r * VL, sum[f][r]);
+        if (biases) store(biases + f * sums_stride, load(biases + f * sums_stride) + bias[f]);
+    }
+}
+
 // Calls f(first, count) for pieces of 0 .. n - 1 of about equal size, each at most `most`.
 template <typename F>
 inline void in_pieces(int n, int most, F&& f) {
