@@ -71,29 +71,15 @@ public:
         if (by_tiles() && step.training) return forward_by_tiles(step, worker);
         const bool halves = halves_ && step.training;
         if (halves) take_halves(step, worker);
-        worker.each(step.blocks * w_.out_height, [&](int task) {
-            const int block = task / w_.out_height, oy = task % w_.out_height;
-            const int vectors = step.vectors(block);
+        const int groups = row_groups();
+        worker.each(step.blocks * groups, [&](int task) {
+            const int block = task / groups, group = task % groups;
+            const Range rows = rows_of(group);
             Scratch& scratch = scratch_[static_cast<std::size_t>(worker.member())];
-            for (int ox = 0; ox < w_.out_width; ++ox) {
-                const float* x = in_.value(block, 0);
-                int runs = 0;
-                if (is_copied_) {
-                    copy_window(x, oy, ox, scratch.window.get(), vectors);
-                    x = scratch.window.get();
-                    scratch.runs[runs++] = {0, 0, rows_};
-                } else {
-                    runs = list_runs(oy, ox, scratch.runs.data());
-                }
-                float* y = out_.value(block, (oy * w_.out_width + ox) * filters_);
-                for (int p = 0; p < panels_ && halves; ++p)
-                    product_of_halves(p, block, scratch.runs.data(), runs, y, vectors);
-                for (int p = 0; p < panels_ && !halves; ++p)
-                    product(kernel_.values.get() + p * kernel_.panel_stride, scratch.runs.data(),
-                            runs, x, y + p * PANEL * BLOCK, bias_.values.get() + p * PANEL,
-                            is_relu_, std::min(PANEL, filters_ - p * PANEL), vectors);
-            }
-            show_row(step, block, oy);
+            const Place outputs = place_of(out_.value(block, 0), rows, scratch);
+            for (int oy = rows.begin; oy < rows.end; ++oy)
+                forward_row(step, block, oy, halves, outputs, scratch);
+            if (pooling_) pooling_->pool(step, block, group, outputs);
         });
     }
 
@@ -157,7 +143,15 @@ public:
         return true;
     }
 
+    // Where images have few channels, it is the way of the outputs to memory that takes the time.
+    bool adopt(RowPooling& pooling) override {
+        if (is_copied_) pooling_ = &pooling;
+        return is_copied_;
+    }
+
 private:
+    using Place = RowPooling::Place;
+
     struct Scratch {  // of one thread
         explicit Scratch(const ConvolutionOp& op)
             : runs(static_cast<std::size_t>(op.w_.kernel_height * op.w_.kernel_width)),
@@ -166,6 +160,7 @@ private:
 #endif
               window(static_cast<std::size_t>(op.is_copied_ ? op.rows_ * BLOCK * LANE_POSITIONS : 0)),
               lane_sums(static_cast<std::size_t>(op.is_copied_ ? PANEL * (op.rows_ + 1) * VL : 0)),
+              rows(op.pooling_ ? op.most_positions() * op.filters_ * BLOCK : 0),
               errors(POSITIONS * BLOCK * PANEL),
               error_pairs(op.halves_     ? POSITIONS * BLOCK * PANEL / 2
                           : op.by_tiles() ? TILE_POSITIONS * BLOCK * PANEL / 2
@@ -176,6 +171,7 @@ private:
 #endif
         Buffer<float> window;  // [position][row][lane]
         Buffer<float> lane_sums;  // [filter][row, bias][lane of a vector]
+        Buffer<float> rows;  // [position][filter][lane] of a group's rows: outputs or their errors
         Buffer<float> errors;  // [position][lane][16 filters]
         Buffer<Pair> error_pairs;  // [position][pair of lanes][16 filters]
     };
@@ -195,6 +191,53 @@ private:
     }
 
     std::size_t share_size() const { return static_cast<std::size_t>(rows_ + 1) * PANEL; }
+
+    // Rows of outputs that are worked on together: one, or those of a row of the pooling's windows.
+    int row_groups() const { return pooling_ ? pooling_->window_rows() : w_.out_height; }
+    Range rows_of(int group) const {
+        return pooling_ ? pooling_->input_rows(group) : Range{group, group + 1};
+    }
+
+    // Where a group's outputs are, or their errors: with a pooling that is done here nobody else needs
+    // them, and they go no further than a cache.
+    Place place_of(float* numbers, Range rows, Scratch& scratch) const {
+        const std::size_t stride = static_cast<std::size_t>(filters_) * BLOCK;
+        if (!pooling_) return {numbers, 0, stride};
+        return {scratch.rows.get(), rows.begin * w_.out_width, stride};
+    }
+
+    // Of a group's rows.
+    std::size_t most_positions() const {
+        int most = 0;
+        for (int group = 0; group < row_groups(); ++group) {
+            const Range rows = rows_of(group);
+            most = std::max(most, rows.end - rows.begin);
+        }
+        return static_cast<std::size_t>(most * w_.out_width);
+    }
+
+    void forward_row(const Step& step, int block, int oy, bool halves, Place to, Scratch& scratch) {
+        const int vectors = step.vectors(block);
+        for (int ox = 0; ox < w_.out_width; ++ox) {
+            const float* x = in_.value(block, 0);
+            int runs = 0;
+            if (is_copied_) {
+                copy_window(x, oy, ox, scratch.window.get(), vectors);
+                x = scratch.window.get();
+                scratch.runs[runs++] = {0, 0, rows_};
+            } else {
+                runs = list_runs(oy, ox, scratch.runs.data());
+            }
+            float* y = to.pixel(oy * w_.out_width + ox);
+            for (int p = 0; p < panels_ && halves; ++p)
+                product_of_halves(p, block, scratch.runs.data(), runs, y, vectors);
+            for (int p = 0; p < panels_ && !halves; ++p)
+                product(kernel_.values.get() + p * kernel_.panel_stride, scratch.runs.data(), runs, x,
+                        y + p * PANEL * BLOCK, bias_.values.get() + p * PANEL, is_relu_,
+                        std::min(PANEL, filters_ - p * PANEL), vectors);
+        }
+        show_row(step, block, oy);
+    }
 
     // What the output at (oy, ox) sees, one run for each row of the image.
     int list_runs(int oy, int ox, Run* runs) const {
@@ -372,33 +415,19 @@ private:
         float* sums = scratch.lane_sums.get();
         std::fill(sums, sums + PANEL * stride, 0.0f);
         const int filters = std::min(PANEL, filters_ - panel * PANEL);
-        const int chunks = (positions_ + LANE_POSITIONS - 1) / LANE_POSITIONS;
-        const Range mine = share(step.blocks * chunks, 1, part, parts_);
-        for (int chunk = mine.begin; chunk < mine.end; ++chunk) {
-            const int block = chunk / chunks, first = chunk % chunks * LANE_POSITIONS;
-            const int count = std::min(LANE_POSITIONS, positions_ - first);
-            const int feature = first * filters_ + panel * PANEL;
-            const float* x[LANE_POSITIONS];
-            const std::size_t* rows = find_windows(block, first, count, step.vectors(block), x, scratch);
-            for (int v = 0; v < step.vectors(block); ++v) {
-                for (int f = 0; f < filters; f += LANE_FILTERS)
-                    in_pieces(rows_, LANE_ROWS, [&](int row, int some) {
-                        const float* outputs = is_relu_ && !is_masked_
-                                                   ? out_.value(block, feature + f) + v * VL
-                                                   : nullptr;
-                        float* to = sums + f * stride;
-                        with_constant<LANE_FILTERS>(std::min(LANE_FILTERS, filters - f), [&](auto n) {
-                            with_constant<LANE_ROWS>(some, [&](auto wanted) {
-                                lane_sums_tile<decltype(wanted)::value, decltype(n)::value>(
-                                    to + row * VL, stride, x, rows + row,
-                                    out_.error(block, feature + f) + v * VL, outputs,
-                                    static_cast<std::size_t>(filters_) * BLOCK, count,
-                                    row == 0 ? to + rows_ * VL : nullptr);
-                            });
-                        });
-                    });
-                for (int i = 0; i < count; ++i) x[i] += VL;
-            }
+        const int groups = row_groups();
+        const Range mine = share(step.blocks * groups, 1, part, parts_);
+        for (int group = mine.begin; group < mine.end; ++group) {
+            const int block = group / groups;
+            const Range rows = rows_of(group % groups);
+            const Place errors = place_of(out_.error(block, 0), rows, scratch);
+            if (pooling_)
+                pooling_->send_back(step, block, group % groups,
+                                    {panel * PANEL, panel * PANEL + filters}, errors);
+            in_pieces((rows.end - rows.begin) * w_.out_width, LANE_POSITIONS, [&](int first, int count) {
+                add_positions_by_lanes(block, step.vectors(block), rows.begin * w_.out_width + first,
+                                       count, panel, filters, errors, scratch);
+            });
         }
         float* g = shares_.get() + static_cast<std::size_t>(part * panels_ + panel) * share_size();
         for (int row = 0; row <= rows_; ++row)
@@ -412,6 +441,31 @@ private:
                 for (int i = 1; i < VL; ++i) sum += tile[i];
                 store(g + row * PANEL + f, sum);
             }
+    }
+
+    void add_positions_by_lanes(int block, int vectors, int first, int count, int panel, int filters,
+                                Place place, Scratch& scratch) const {
+        const std::size_t stride = static_cast<std::size_t>(rows_ + 1) * VL;
+        const int feature = first * filters_ + panel * PANEL;  // whose outputs are read, if any
+        const float* x[LANE_POSITIONS];
+        const std::size_t* rows = find_windows(block, first, count, vectors, x, scratch);
+        for (int v = 0; v < vectors * VL; v += VL) {
+            for (int f = 0; f < filters; f += LANE_FILTERS)
+                in_pieces(rows_, LANE_ROWS, [&](int row, int some) {
+                    const float* errors = place.pixel(first) + (panel * PANEL + f) * BLOCK + v;
+                    const float* outputs =
+                        is_relu_ && !is_masked_ ? out_.value(block, feature + f) + v : nullptr;
+                    float* to = scratch.lane_sums.get() + static_cast<std::size_t>(f) * stride;
+                    with_constant<LANE_FILTERS>(std::min(LANE_FILTERS, filters - f), [&](auto n) {
+                        with_constant<LANE_ROWS>(some, [&](auto wanted) {
+                            lane_sums_tile<decltype(wanted)::value, decltype(n)::value>(
+                                to + row * VL, stride, x, rows + row, errors, outputs, place.stride,
+                                count, row == 0 ? to + rows_ * VL : nullptr);
+                        });
+                    });
+                });
+            for (int i = 0; i < count; ++i) x[i] += VL;
+        }
     }
 
     // Where some positions' windows begin, and where each one's rows are from there: in the image or,
@@ -743,6 +797,7 @@ private:
     const bool halves_;       // training rounds the factors of its products to bfloat16
     const Factors tiles_;     // the same by tiles, or not
     const int rows_, panels_, positions_, parts_;
+    RowPooling* pooling_ = nullptr;  // of the output, done here
     std::vector<std::size_t> rows_seen_, rows_copied_;  // of a window, see find_windows
     Buffer<float> turned_;
     Buffer<float> shares_;  // [part][panel][row, and one for the bias][16]

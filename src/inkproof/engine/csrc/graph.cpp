@@ -98,8 +98,13 @@ std::size_t Graph::add(const std::vector<OpSpec>& specs, std::size_t at,
         const Window w = window_of(n, 3, 7);
         Tensor& out = add_tensor(w.out_height * w.out_width * w.channels);
         const bool is_max = spec.kind == "max_pool";
-        const bool masks = is_max && !ops_.empty() && !is_forked(in) && ops_.back()->leave_mask();
-        ops_.push_back(make_pooling(in, out, w, is_max, masks));
+        const bool is_alone = !ops_.empty() && !is_forked(in);
+        const bool masks = is_max && is_alone && ops_.back()->leave_mask();
+        const bool is_first = std::all_of(ops_.begin(), ops_.end(), [&](const auto& op) {
+            return op == ops_.back() || op->parameters().empty();
+        });
+        ops_.push_back(make_pooling(in, out, w, is_max, masks,
+                                    is_alone && is_first ? ops_.back().get() : nullptr));
     } else if (spec.kind == "global_average") {
         ops_.push_back(make_global_average(in, add_tensor(n.at(1)), n.at(0), n.at(1)));
     } else if (spec.kind == "batch_normalization") {

@@ -276,31 +276,24 @@ private:
 
 // --- Pooling -------------------------------------------------------------------------------------
 
-class PoolingOp : public Op {
+class PoolingOp : public Op, private RowPooling {
 public:
-    PoolingOp(Tensor& in, Tensor& out, const Window& window, bool is_max, bool masks)
-        : Op(in, out), w_(window), is_max_(is_max), masks_(masks) {}
+    PoolingOp(Tensor& in, Tensor& out, const Window& window, bool is_max, bool masks, Op* before)
+        : Op(in, out), w_(window), is_max_(is_max), masks_(masks) {
+        is_adopted_ = before && is_max && shares_no_rows() && before->adopt(*this);
+    }
+
+    void reserve(int blocks, int, bool training) override {
+        const auto wanted = static_cast<std::size_t>(blocks * BLOCK) *
+                            static_cast<std::size_t>(out_.features);
+        if (training && is_max_ && chosen_.size() < wanted) chosen_ = Buffer<std::int32_t>(wanted);
+    }
 
     void forward(const Step& step, const Worker& worker) override {
+        if (is_adopted_) return;
         worker.each(step.blocks * w_.out_height, [&](int task) {
-            const int block = task / w_.out_height, oy = task % w_.out_height;
-            for (int ox = 0; ox < w_.out_width; ++ox) {
-                const Range ys = w_.rows(oy), xs = w_.columns(ox);
-                const float share = 1.0f / static_cast<float>((ys.end - ys.begin) *
-                                                              (xs.end - xs.begin));
-                for (int c = 0; c < w_.channels; ++c) {
-                    float* y = out_.value(block, (oy * w_.out_width + ox) * w_.channels + c);
-                    for (int v = 0; v < step.vectors(block) * VL; v += VL) {
-                        V sum = is_max_ ? load(at(block, ys.begin, xs.begin, c) + v) : V{};
-                        for (int iy = ys.begin; iy < ys.end; ++iy)
-                            for (int ix = xs.begin; ix < xs.end; ++ix) {
-                                const V x = load(at(block, iy, ix, c) + v);
-                                sum = is_max_ ? (x > sum ? x : sum) : sum + x;
-                            }
-                        store(y + v, is_max_ ? sum : sum * share);
-                    }
-                }
-            }
+            const int block = task / w_.out_height;
+            pool(step, block, task % w_.out_height, whole(in_.value(block, 0)));
         });
     }
 
@@ -319,15 +312,12 @@ public:
 
     // The first of equal maxima has the whole error.
     void backward(const Step& step, const Worker& worker, bool input_errors) override {
-        if (!input_errors) return;
-        if (w_.stride_y >= w_.kernel_height) {
-            // Each row of the input belongs to one row of windows.
+        if (!input_errors || is_adopted_) return;
+        if (shares_no_rows()) {
             worker.each(step.blocks * w_.out_height, [&](int task) {
-                const int block = task / w_.out_height, oy = task % w_.out_height;
-                const int begin = oy == 0 ? 0 : w_.rows(oy).begin;
-                const int end = oy + 1 == w_.out_height ? w_.height : w_.rows(oy + 1).begin;
-                if (!covers_) clear(block, {begin, end}, {0, w_.channels});
-                spread(step, block, oy, {0, w_.channels});
+                const int block = task / w_.out_height;
+                send_back(step, block, task % w_.out_height, {0, w_.channels},
+                          whole(in_.error(block, 0)));
             });
             return;
         }
@@ -335,18 +325,106 @@ public:
         worker.each(step.blocks * groups, [&](int task) {
             const int block = task / groups, first = task % groups * CHANNELS_A_TASK;
             const Range channels{first, std::min(first + CHANNELS_A_TASK, w_.channels)};
-            clear(block, {0, w_.height}, channels);
-            for (int oy = 0; oy < w_.out_height; ++oy) spread(step, block, oy, channels);
+            const Place errors = whole(in_.error(block, 0));
+            clear(errors, {0, w_.height}, channels);
+            for (int oy = 0; oy < w_.out_height; ++oy) spread(step, block, oy, channels, errors);
         });
     }
 
-    // A maximum is told by its value.
-    bool reads_output() const override { return is_max_; }
+    // Where errors are masked, by what comes out.
+    bool reads_output() const override { return masks_; }
 
     const char* name() const override { return is_max_ ? "max pool" : "average pool"; }
 
 private:
     static constexpr int CHANNELS_A_TASK = 8;
+
+    bool shares_no_rows() const { return w_.stride_y >= w_.kernel_height; }
+
+    int window_rows() const override { return w_.out_height; }
+
+    Range input_rows(int oy) const override {
+        return {oy == 0 ? 0 : w_.rows(oy).begin,
+                oy + 1 == w_.out_height ? w_.height : w_.rows(oy + 1).begin};
+    }
+
+    void pool(const Step& step, int block, int oy, Place x) override {
+        each_window(oy, [&](const Range& ys, const Range& xs, int output, auto is_max, auto is_two) {
+            const float share =
+                1.0f / static_cast<float>((ys.end - ys.begin) * (xs.end - xs.begin));
+            const float* from = x.pixel(ys.begin * w_.width + xs.begin);
+            float* y = out_.value(block, output);
+            for (int c = 0; c < w_.channels; ++c, from += BLOCK, y += BLOCK)
+                for (int v = 0; v < step.vectors(block) * VL; v += VL) {
+                    V sum = is_max ? load(from + v) : V{};
+                    VI chosen{};  // of the window's pixels, the first of the greatest
+                    each_pixel<is_two>(ys, xs, x.stride, [&](int pixel, std::size_t apart) {
+                        const V value = load(from + apart + v);
+                        if constexpr (is_max) {
+                            const VI is_greater = value > sum;
+                            chosen = is_greater ? VI{} + pixel : chosen;
+                            sum = is_greater ? value : sum;
+                        } else {
+                            sum += value;
+                        }
+                    });
+                    store(y + v, is_max ? sum : sum * share);
+                    if (is_max && step.training)
+                        *reinterpret_cast<VI*>(chosen_at(block, output + c, v)) = chosen;
+                }
+        });
+    }
+
+    void send_back(const Step& step, int block, int oy, Range channels, Place errors) const override {
+        if (!covers_) clear(errors, input_rows(oy), channels);
+        spread(step, block, oy, channels, errors);
+    }
+
+    std::int32_t* chosen_at(int block, int output, int lane) const {
+        return chosen_.get() +
+               (static_cast<std::size_t>(block) * static_cast<std::size_t>(out_.features) +
+                static_cast<std::size_t>(output)) * BLOCK + lane;
+    }
+
+    // Calls f(rows, columns, output, is_max, is_two) for each window of a row, where `output` is its
+    // first; the last two are known to the compiler: what the pooling takes, and whether the window has
+    // two by two pixels.
+    template <typename F>
+    void each_window(int oy, F&& f) const {
+        const Range ys = w_.rows(oy);
+        for (int ox = 0; ox < w_.out_width; ++ox) {
+            const Range xs = w_.columns(ox);
+            const int output = (oy * w_.out_width + ox) * w_.channels;
+            const auto with_size = [&](auto is_max) {
+                if (ys.end - ys.begin == 2 && xs.end - xs.begin == 2)
+                    f(ys, xs, output, is_max, std::true_type{});
+                else
+                    f(ys, xs, output, is_max, std::false_type{});
+            };
+            if (is_max_)
+                with_size(std::true_type{});
+            else
+                with_size(std::false_type{});
+        }
+    }
+
+    // Calls f(number, offset from the first) for each pixel of a window.
+    template <bool IS_TWO, typename F>
+    void each_pixel(const Range& ys, const Range& xs, std::size_t right, F&& f) const {
+        const auto down = static_cast<std::size_t>(w_.width) * right;
+        if constexpr (IS_TWO) {
+            f(0, std::size_t{0});
+            f(1, right);
+            f(2, down);
+            f(3, down + right);
+        } else {
+            int number = 0;
+            for (int iy = 0; iy < ys.end - ys.begin; ++iy)
+                for (int ix = 0; ix < xs.end - xs.begin; ++ix)
+                    f(number++, static_cast<std::size_t>(iy) * down +
+                                    static_cast<std::size_t>(ix) * right);
+        }
+    }
 
     // One window of one of few rows, some vectors of channels at a time.
     template <typename F>
@@ -373,44 +451,35 @@ private:
                 });
     }
 
-    const float* at(int block, int iy, int ix, int c) const {
-        return in_.value(block, (iy * w_.width + ix) * w_.channels + c);
+    Place whole(float* numbers) const {
+        return {numbers, 0, static_cast<std::size_t>(w_.channels) * BLOCK};
     }
 
-    void clear(int block, Range rows, Range channels) const {
+    void clear(Place errors, Range rows, Range channels) const {
         for (int pixel = rows.begin * w_.width; pixel < rows.end * w_.width; ++pixel)
-            for (int c = channels.begin; c < channels.end; ++c)
-                for (int v = 0; v < BLOCK; v += VL)
-                    store(in_.error(block, pixel * w_.channels + c) + v, V{});
+            for (int i = channels.begin * BLOCK; i < channels.end * BLOCK; i += VL)
+                store(errors.pixel(pixel) + i, V{});
     }
 
-    void spread(const Step& step, int block, int oy, Range channels) const {
-        for (int ox = 0; ox < w_.out_width; ++ox)
-            for (int c = channels.begin; c < channels.end; ++c) spread(step, block, oy, ox, c);
-    }
-
-    void spread(const Step& step, int block, int oy, int ox, int c) const {
-        const Range ys = w_.rows(oy), xs = w_.columns(ox);
-        const float share =
-            1.0f / static_cast<float>((ys.end - ys.begin) * (xs.end - xs.begin));
-        const int output = (oy * w_.out_width + ox) * w_.channels + c;
-        for (int v = 0; v < step.vectors(block) * VL; v += VL) {
-            const V greatest = load(out_.value(block, output) + v);
-            V error = load(out_.error(block, output) + v);
-            if (masks_) error = greatest > V{} ? error : V{};
-            VI open = ~VI{};
-            for (int iy = ys.begin; iy < ys.end; ++iy)
-                for (int ix = xs.begin; ix < xs.end; ++ix) {
-                    float* d = in_.error(block, (iy * w_.width + ix) * w_.channels + c) + v;
-                    V part = error * share;
-                    if (is_max_) {
-                        const VI hit = (load(at(block, iy, ix, c) + v) == greatest) & open;
-                        open &= ~hit;
-                        part = hit ? error : V{};
-                    }
-                    store(d, covers_ ? part : load(d) + part);
+    void spread(const Step& step, int block, int oy, Range channels, Place errors) const {
+        each_window(oy, [&](const Range& ys, const Range& xs, int output, auto is_max, auto is_two) {
+            const float share =
+                1.0f / static_cast<float>((ys.end - ys.begin) * (xs.end - xs.begin));
+            float* to = errors.pixel(ys.begin * w_.width + xs.begin) + channels.begin * BLOCK;
+            for (int c = channels.begin; c < channels.end; ++c, to += BLOCK)
+                for (int v = 0; v < step.vectors(block) * VL; v += VL) {
+                    V error = load(out_.error(block, output + c) + v);
+                    if (masks_)
+                        error = load(out_.value(block, output + c) + v) > V{} ? error : V{};
+                    if (!is_max) error *= share;
+                    VI chosen{};
+                    if (is_max) chosen = *reinterpret_cast<VI*>(chosen_at(block, output + c, v));
+                    each_pixel<is_two>(ys, xs, errors.stride, [&](int pixel, std::size_t apart) {
+                        const V part = is_max ? (chosen == pixel ? error : V{}) : error;
+                        store(to + apart + v, covers_ ? part : load(to + apart + v) + part);
+                    });
                 }
-        }
+        });
     }
 
     const Window w_;
@@ -419,6 +488,8 @@ private:
                          w_.out_height * w_.stride_y >= w_.height &&
                          w_.out_width * w_.stride_x >= w_.width;
     const bool is_max_, masks_;
+    bool is_adopted_;  // done by the operation before
+    Buffer<std::int32_t> chosen_;  // [block][output][lane]: which pixel of the window is the maximum
 };
 
 class GlobalAverageOp : public Op {
@@ -493,8 +564,8 @@ std::unique_ptr<Op> make_fork(Tensor& forked, const Tensor& joined) {
 }
 
 std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max,
-                                 bool masks) {
-    return std::make_unique<PoolingOp>(in, out, window, is_max, masks);
+                                 bool masks, Op* before) {
+    return std::make_unique<PoolingOp>(in, out, window, is_max, masks, before);
 }
 
 std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels) {

@@ -100,6 +100,29 @@ private:
 
 class Moments;
 
+// A maximum pooling whose windows share no row of its input: whoever computes that may do it, one row
+// of windows at a time, and keep the input to itself.
+class RowPooling {
+public:
+    struct Place {  // of a block's numbers, from some pixel on
+        float* pixel(int wanted) const {
+            return at + static_cast<std::size_t>(wanted - first) * stride;
+        }
+        float* at;
+        int first;
+        std::size_t stride;  // from pixel to pixel
+    };
+    virtual int window_rows() const = 0;
+    // Every row of the input belongs to one row of windows.
+    virtual Range input_rows(int window_row) const = 0;
+    virtual void pool(const Step& step, int block, int window_row, Place input) = 0;
+    virtual void send_back(const Step& step, int block, int window_row, Range channels,
+                           Place errors) const = 0;
+
+protected:
+    ~RowPooling() = default;
+};
+
 class Op {
 public:
     Op(Tensor& in, Tensor& out) : in_(in), out_(out) {}
@@ -126,6 +149,8 @@ public:
     virtual bool leave_mask() { return false; }
     // Shows the moments all of its output as it writes it in training, if it can.
     virtual bool watch(Moments& moments) { return static_cast<void>(moments), false; }
+    // Does the pooling of its output from now on, and keeps that to itself, if that pays.
+    virtual bool adopt(RowPooling& pooling) { return static_cast<void>(pooling), false; }
     // For reports of where the time goes: a name, and the multiply-adds of one row's way forward.
     virtual const char* name() const = 0;
     virtual std::int64_t products() const { return 0; }
@@ -166,9 +191,10 @@ std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_r
                                Factors factors);
 std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
                                      bool has_bias, bool is_relu, Factors factors);
-// masks: errors of inputs that are not above 0 are 0; of a maximum only.
+// masks: errors of inputs that are not above 0 are 0; of a maximum only. before: what writes the input,
+// if nobody else reads it, and nothing before that learns.
 std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max,
-                                 bool masks);
+                                 bool masks, Op* before);
 std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels);
 struct Normalization {  // of a batch
     bool center, scale;
