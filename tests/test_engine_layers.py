@@ -276,6 +276,36 @@ def test_gradients_of_a_first_layer_of_common_size(isa, channels, padding):
 
 
 @pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize(
+    ("window", "strides", "padding"),
+    [
+        (2, 2, "valid"),
+        (2, 2, "same"),
+        (3, 3, "same"),
+        (2, 3, "valid"),
+        (3, 2, "same"),
+        (1, 2, "same"),
+    ],
+)
+def test_gradients_of_a_first_layer_that_is_pooled(isa, window, strides, padding):
+    # Where windows share no row, the convolution does the pooling; some rows belong to no window.
+    layers = (
+        Dropout(0.2),
+        Conv2D(17, 3, activation="relu"),
+        MaxPool2D(window, strides=strides, padding=padding),
+        Conv2D(4, 2),
+        MaxPool2D(2),
+        Flatten(),
+        Dense(10, activation="softmax"),
+    )
+    checked = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        checked += check(layers, (13, 12, 3), 37, rng, isa=isa, threads=2)
+    assert checked >= 2  # the others are within 1e-6 of a kink
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
 @pytest.mark.parametrize("second", HIDDEN)
 @pytest.mark.parametrize("first", HIDDEN)
 def test_an_activation_after_an_activation(isa, first, second):
