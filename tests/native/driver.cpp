@@ -312,7 +312,7 @@ std::vector<float> results(Net& network, const Plan& plan, const std::string& wh
                    what, "a few rows give other bits than many");
         }
     }
-    options.mixing = nullptr;
+    options.mixing = options.rates = nullptr;  // gradients alone need neither
     const Totals totals = network.gradients(data, plan.rows.labels.data(), options);
     expect(std::isfinite(totals.loss), what, "the loss of the gradients is not finite");
     for (Parameter* p : network.parameters())
