@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import reference_optimizers
@@ -163,11 +163,17 @@ def test_gradients_are_those_of_rounded_factors(problem, way, threads, general):
     sizes, weights, x, labels, keeps_first = problem
     last = len(sizes) - 2
     keeps = None if general else {last, 0} if keeps_first else {last}
-    expected, _, _ = Rounding(dense_layers(sizes), weights, way, keeps).gradients(x, labels)
+    reference = Rounding(dense_layers(sizes), weights, way, keeps)
+    expected, _, _ = reference.gradients(x, labels)
     found = network(sizes, way, threads=threads)
     found.set_weights(weights)
     assert found.precision == "bfloat16"
     gradients = found.gradients(found.prepare(x), labels, general=general)
+    # Sums of float32 may have the other sign where they are as near to 0 as this.
+    if reference.nearest_kink <= 5e-6:
+        event("left out: within 5e-6 of a kink")
+        return
+    event("compared")
     # A sum that falls on the other side of a rounding's middle moves the result a little.
     assert distance(gradients, expected) < 3e-3
 

@@ -306,6 +306,21 @@ def test_gradients_of_a_first_layer_that_is_pooled(isa, window, strides, padding
 
 
 @pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("filters", [1, 64])
+def test_gradients_of_a_first_layer_whose_pooling_is_tall(isa, filters):
+    layers = (
+        Conv2D(filters, 3),
+        MaxPool2D(26),
+        Flatten(),
+        Dense(10, activation="softmax"),
+    )
+    checked = 0
+    for seed in range(4):
+        checked += check(layers, (28, 28, 1), 33, np.random.default_rng(seed), isa=isa, threads=2)
+    assert checked >= 1  # the others are within 1e-6 of a kink
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
 @pytest.mark.parametrize("second", HIDDEN)
 @pytest.mark.parametrize("first", HIDDEN)
 def test_an_activation_after_an_activation(isa, first, second):

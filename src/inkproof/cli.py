@@ -629,7 +629,8 @@ def _print_bench(result: BenchResult) -> None:
         )
     typer.echo(
         "\nForward, backward and update count together, factors of zero too: on MNIST the first "
-        "dense layer\nleaves zeros out, and may come out above what the cores can do."
+        "dense layer\nleaves zeros out, and may come out above what the cores can do. A first "
+        "convolution does the maximum\npooling after it, and has its time."
     )
     if len(result.multiply_adds) > 1:
         typer.echo(

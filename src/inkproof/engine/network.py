@@ -77,7 +77,8 @@ class OperationTime:
     name : such as ``dense``
     inputs, outputs : numbers that it takes and gives for one row
     products : multiply-adds of the way forward for one row, factors of zero counted
-    forward, backward : seconds; an update counts with the product that it goes along with
+    forward, backward : seconds; an update counts with the product that it goes along with, and a
+        pooling that a convolution does with the convolution
     """
 
     name: str

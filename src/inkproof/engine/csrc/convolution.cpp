@@ -22,6 +22,7 @@ constexpr int POSITIONS = 8;     // whose errors stay in the first-level cache f
 constexpr int TILE_POSITIONS = 24;  // the same where the products are of tiles
 constexpr int LANE_POSITIONS = 24;  // whose windows do, where images have few channels
 constexpr int LANE_ROWS = VL == 16 ? 12 : 5, LANE_FILTERS = 2;  // of a tile of sums by lanes
+constexpr std::size_t MOST_GROUP_BYTES = std::size_t{1} << 20;  // of outputs that are pooled together
 constexpr int LEAST_TASKS = 16;  // into which the kernel's gradient is cut
 
 // How training may round the factors of a convolution's products.
@@ -143,10 +144,14 @@ public:
         return true;
     }
 
-    // Where images have few channels, it is the way of the outputs to memory that takes the time.
+    // Where images have few channels, it is the way of the outputs to memory that takes the time. Of tall
+    // windows a row is more than a cache holds, and a task too large.
     bool adopt(RowPooling& pooling) override {
-        if (is_copied_) pooling_ = &pooling;
-        return is_copied_;
+        if (!is_copied_) return false;
+        pooling_ = &pooling;
+        const auto features = most_positions() * static_cast<std::size_t>(filters_);
+        if (features * BLOCK * sizeof(float) > MOST_GROUP_BYTES) pooling_ = nullptr;
+        return pooling_ != nullptr;
     }
 
 private:
