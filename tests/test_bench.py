@@ -64,8 +64,8 @@ class TestTimes:
 class TestCeilings:
     def test_are_rates(self):
         # Between a slow processor of twenty years ago and one that does not exist yet.
-        for precision in engine.PRECISIONS:
-            assert 1e8 < multiply_add_rate(1, SOME, precision=precision) < 1e14
+        assert 1e8 < multiply_add_rate(1, SOME) < 1e13
+        assert 1e8 < multiply_add_rate(1, SOME, precision="bfloat16") < 1e14
         assert 1e7 < memory_rate(1 << 14, 2, SOME) < 1e14
         assert 1e7 < memory_rate(1 << 20, 1, SOME, writes=True) < 1e14
 
@@ -103,8 +103,11 @@ def test_bench():
     assert list(best) == list(dict.fromkeys(map(engine.usable_precision, engine.PRECISIONS)))
     assert (result.isa, result.threads) == (engine.default_isa(), 1)
     assert [rate.size for rate in result.memory] == sorted(rate.size for rate in result.memory)
-    measured = {(network.batch_size, network.precision) for network in result.networks}
-    assert measured == {(size, precision) for size in (32, 128) for precision in best}
+    sizes = {
+        precision: [one.batch_size for one in result.networks if one.precision == precision]
+        for precision in engine.PRECISIONS
+    }
+    assert sizes == {"float32": [32, 32, 32, 128], "bfloat16": [32, 128] * (len(best) - 1)}
     for network in result.networks:
         assert 0.5 < sum(layer.of_time for layer in network.layers) <= 1
         assert network.epoch_seconds > 0
