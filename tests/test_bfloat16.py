@@ -342,6 +342,29 @@ def test_inference_is_float32_whatever_training_is(way):
     np.testing.assert_array_equal(*found)
 
 
+@needs_bfloat16
+@every_way
+@pytest.mark.parametrize("channels", [8, 18, 32, 64])
+def test_convolutions_run_as_if_they_had_been_trained_in_float32(way, channels):
+    stack = (
+        Conv2D(channels, 3, activation="relu"),
+        Conv2D(channels, 3, padding="same", activation="relu"),
+        Flatten(),
+        Dense(10, activation="softmax"),
+    )
+    weights = Model(stack, input_shape=(12, 12, 1), seed=1).weights()
+    x = np.random.default_rng(3).random((40, 144), dtype=np.float32)
+    labels = np.zeros(40, np.int64)
+    exact = engine.Network(stack, (12, 12, 1))
+    net = any_network(way, stack, (12, 12, 1), threads=2)
+    for network in (exact, net):
+        network.set_weights(weights)
+    net.train(net.prepare(x), labels, np.arange(40), batch_size=32, learning_rate=0.1)
+    exact.set_weights(net.weights())
+    for rows in (1, 3, 40):
+        np.testing.assert_array_equal(exact.predict(x[:rows]), net.predict(x[:rows]))
+
+
 def test_a_processor_without_it_trains_in_float32(monkeypatch):
     cpu = importlib.import_module("inkproof.engine._cpu")
     monkeypatch.setattr(cpu, "gains_by_pairs", lambda: False)

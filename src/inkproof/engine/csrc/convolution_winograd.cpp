@@ -7,8 +7,6 @@
 // and the way back is that of the chain rule through each. The factors of the transforms are 1 and a
 // half, so that next to nothing is lost to rounding. With the batch as the vector, transforms are
 // additions of whole rows of lanes.
-#include "winograd.hpp"
-
 #include <vector>
 
 #include "convolution.hpp"
@@ -103,10 +101,9 @@ inline void transform(const V (&from)[T::from][T::from], V (&to)[T::to][T::to]) 
 
 class WinogradOp : public Convolution {
 public:
-    WinogradOp(Tensor& in, Tensor& out, const Window& window, int filters, bool has_bias,
-               bool is_relu)
-        : Convolution(in, out, window, filters, has_bias, is_relu), channels_(window.channels),
-          rows_((window.out_height + 1) / 2), columns_((window.out_width + 1) / 2) {}
+    WinogradOp(Tensor& in, Tensor& out, const ConvolutionSpec& spec, SharedWeights weights)
+        : Convolution(in, out, spec, std::move(weights)), channels_(w_.channels),
+          rows_((w_.out_height + 1) / 2), columns_((w_.out_width + 1) / 2) {}
 
     void reserve(int blocks, int members, bool training) override;
     void prepare(const Worker& worker) override { transform_kernel(worker, false); }
@@ -578,16 +575,17 @@ void WinogradOp::sum_shares(const Step& step, int panel, Range channels) const {
 
 }  // namespace
 
-bool suits_winograd(const Window& window, int filters) {
-    return window.kernel_height == 3 && window.kernel_width == 3 && window.stride_y == 1 &&
-           window.stride_x == 1 && window.channels % PANEL == 0 && filters % PANEL == 0 &&
-           std::int64_t{window.channels} * filters <= MOST_PAIRS && window.out_height >= 2 &&
-           window.out_width >= 2;
+bool suits_winograd(const ConvolutionSpec& spec) {
+    const Window& w = spec.window;
+    return w.kernel_height == 3 && w.kernel_width == 3 && w.stride_y == 1 && w.stride_x == 1 &&
+           w.channels % PANEL == 0 && spec.filters % PANEL == 0 &&
+           std::int64_t{w.channels} * spec.filters <= MOST_PAIRS && w.out_height >= 2 &&
+           w.out_width >= 2;
 }
 
-std::unique_ptr<Op> make_winograd_convolution(Tensor& in, Tensor& out, const Window& window,
-                                              int filters, bool has_bias, bool is_relu) {
-    return std::make_unique<WinogradOp>(in, out, window, filters, has_bias, is_relu);
+std::unique_ptr<Op> make_winograd_convolution(Tensor& in, Tensor& out, const ConvolutionSpec& spec,
+                                              SharedWeights weights) {
+    return std::make_unique<WinogradOp>(in, out, spec, std::move(weights));
 }
 
 }  // namespace inkproof

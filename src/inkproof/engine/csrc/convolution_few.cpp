@@ -1,0 +1,226 @@
+// Convolution of images of few channels. Runs of features are too short there: each position's window
+// is copied together first. What takes the time is the way of the outputs to memory: a pooling that
+// follows is done here, while they are in the cache. And the kernel has so few rows that the gradient
+// is summed without turning the errors, by each lane of a vector for itself.
+#include "convolution_direct.hpp"
+
+namespace inkproof {
+
+namespace {
+
+constexpr int LANE_POSITIONS = 24;  // whose windows stay in the first-level cache
+constexpr int LANE_ROWS = VL == 16 ? 12 : 5, LANE_FILTERS = 2;  // of a tile of sums by lanes
+constexpr std::size_t MOST_GROUP_BYTES = std::size_t{1} << 20;  // of outputs that are pooled together
+
+class FewChannelsConvolution : public DirectConvolution {
+public:
+    FewChannelsConvolution(Tensor& in, Tensor& out, const ConvolutionSpec& spec,
+                           SharedWeights weights)
+        : DirectConvolution(in, out, spec, std::move(weights)) {
+        for (int row = 0; row < rows_; ++row) {
+            const int place = row / w_.channels, channel = row % w_.channels;
+            const int y = place / w_.kernel_width, x = place % w_.kernel_width;
+            rows_seen_.push_back(
+                static_cast<std::size_t>((y * w_.width + x) * w_.channels + channel) * BLOCK);
+            rows_copied_.push_back(static_cast<std::size_t>(row) * BLOCK);
+        }
+    }
+
+    void reserve(int blocks, int members, bool training) override {
+        DirectConvolution::reserve(blocks, members, training);
+        while (static_cast<int>(lanes_.size()) < members) lanes_.push_back(make_scratch());
+    }
+
+    void forward(const Step& step, const Worker& worker) override {
+        const int groups = row_groups();
+        worker.each(step.blocks * groups, [&](int task) {
+            const int block = task / groups, group = task % groups;
+            const Range rows = rows_of(group);
+            LaneScratch& scratch = lanes_of(worker);
+            const Place outputs = place_of(out_.value(block, 0), rows, scratch);
+            for (int oy = rows.begin; oy < rows.end; ++oy)
+                forward_row(step, block, oy, outputs, scratch);
+            if (pooling_) pooling_->pool(step, block, group, outputs);
+        });
+    }
+
+    // Of tall windows a row is more than a cache holds, and a task too large.
+    bool adopt(RowPooling& pooling) override {
+        pooling_ = &pooling;
+        const auto features = most_positions() * static_cast<std::size_t>(filters_);
+        if (features * BLOCK * sizeof(float) > MOST_GROUP_BYTES) pooling_ = nullptr;
+        return pooling_ != nullptr;
+    }
+
+private:
+    using Place = RowPooling::Place;
+
+    struct LaneScratch {  // of one thread
+        Buffer<float> window;  // [position][row][lane]
+        Buffer<float> sums;    // [filter][row, bias][lane of a vector]
+        Buffer<float> group;   // [position][filter][lane] of a group's rows: outputs or their errors
+    };
+
+    LaneScratch make_scratch() const {
+        const auto rows = static_cast<std::size_t>(rows_);
+        const auto filters = static_cast<std::size_t>(filters_);
+        return {Buffer<float>(rows * BLOCK * LANE_POSITIONS), Buffer<float>(PANEL * (rows + 1) * VL),
+                Buffer<float>(pooling_ ? most_positions() * filters * BLOCK : 0)};
+    }
+
+    LaneScratch& lanes_of(const Worker& worker) {
+        return lanes_[static_cast<std::size_t>(worker.member())];
+    }
+
+    // Rows of outputs that are worked on together: one, or those of a row of the pooling's windows.
+    int row_groups() const { return pooling_ ? pooling_->window_rows() : w_.out_height; }
+    Range rows_of(int group) const {
+        return pooling_ ? pooling_->input_rows(group) : Range{group, group + 1};
+    }
+
+    // Where a group's outputs are, or their errors: with a pooling that is done here nobody else needs
+    // them, and they go no further than a cache.
+    Place place_of(float* numbers, Range rows, LaneScratch& scratch) const {
+        const std::size_t stride = static_cast<std::size_t>(filters_) * BLOCK;
+        if (!pooling_) return {numbers, 0, stride};
+        return {scratch.group.get(), rows.begin * w_.out_width, stride};
+    }
+
+    // Of a group's rows.
+    std::size_t most_positions() const {
+        int most = 0;
+        for (int group = 0; group < row_groups(); ++group) {
+            const Range rows = rows_of(group);
+            most = std::max(most, rows.end - rows.begin);
+        }
+        return static_cast<std::size_t>(most * w_.out_width);
+    }
+
+    void forward_row(const Step& step, int block, int oy, Place to, LaneScratch& scratch) {
+        const int vectors = step.vectors(block);
+        const float* window = scratch.window.get();
+        const Run run{0, 0, rows_};
+        for (int ox = 0; ox < w_.out_width; ++ox) {
+            copy_window(in_.value(block, 0), oy, ox, scratch.window.get(), vectors);
+            float* y = to.pixel(oy * w_.out_width + ox);
+            for (int p = 0; p < panels_; ++p) {
+                const float* kernel = kernel_.values.get() + p * kernel_.panel_stride;
+                product(kernel, &run, 1, window, y + p * PANEL * BLOCK,
+                        bias_.values.get() + p * PANEL, is_relu_,
+                        std::min(PANEL, filters_ - p * PANEL), vectors);
+            }
+        }
+        show_row(step, block, oy);
+    }
+
+    // What an output sees as [row][lane], zero outside the image.
+    void copy_window(const float* x, int oy, int ox, float* to, int vectors) const {
+        for (int ky = 0; ky < w_.kernel_height; ++ky) {
+            const int iy = oy * w_.stride_y - w_.pad_top + ky;
+            for (int kx = 0; kx < w_.kernel_width; ++kx) {
+                const int ix = ox * w_.stride_x - w_.pad_left + kx;
+                const bool inside = iy >= 0 && iy < w_.height && ix >= 0 && ix < w_.width;
+                const float* from =
+                    inside ? x + static_cast<std::size_t>((iy * w_.width + ix) * w_.channels) * BLOCK
+                           : nullptr;
+                for (int c = 0; c < w_.channels; ++c, to += BLOCK)
+                    for (int v = 0; v < vectors * VL; v += VL)
+                        store(to + v, inside ? load(from + c * BLOCK + v) : V{});
+            }
+        }
+    }
+
+    void add_share(const Step& step, int part, int panel, float* g, const Worker& worker) override {
+        LaneScratch& scratch = lanes_of(worker);
+        const std::size_t stride = static_cast<std::size_t>(rows_ + 1) * VL;
+        float* sums = scratch.sums.get();
+        std::fill(sums, sums + PANEL * stride, 0.0f);
+        const int filters = std::min(PANEL, filters_ - panel * PANEL);
+        const int groups = row_groups();
+        const Range mine = part_of(step.blocks * groups, part);
+        for (int group = mine.begin; group < mine.end; ++group) {
+            const int block = group / groups;
+            const Range rows = rows_of(group % groups);
+            const Place errors = place_of(out_.error(block, 0), rows, scratch);
+            if (pooling_)
+                pooling_->send_back(step, block, group % groups,
+                                    {panel * PANEL, panel * PANEL + filters}, errors);
+            in_pieces((rows.end - rows.begin) * w_.out_width, LANE_POSITIONS, [&](int first, int count) {
+                add_positions_by_lanes(block, step.vectors(block), rows.begin * w_.out_width + first,
+                                       count, panel, filters, errors, scratch);
+            });
+        }
+        for (int row = 0; row <= rows_; ++row)
+            for (int f = 0; f < PANEL; f += VL) {
+                V tile[VL];
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; ++i) tile[i] = load(sums + (f + i) * stride + row * VL);
+                transpose(tile);
+                V sum = tile[0];
+#pragma GCC unroll 16
+                for (int i = 1; i < VL; ++i) sum += tile[i];
+                store(g + row * PANEL + f, sum);
+            }
+    }
+
+    void add_positions_by_lanes(int block, int vectors, int first, int count, int panel, int filters,
+                                Place place, LaneScratch& scratch) const {
+        const std::size_t stride = static_cast<std::size_t>(rows_ + 1) * VL;
+        const int feature = first * filters_ + panel * PANEL;  // whose outputs are read, if any
+        const float* x[LANE_POSITIONS];
+        const std::size_t* rows = find_windows(block, first, count, vectors, x, scratch);
+        for (int v = 0; v < vectors * VL; v += VL) {
+            for (int f = 0; f < filters; f += LANE_FILTERS)
+                in_pieces(rows_, LANE_ROWS, [&](int row, int some) {
+                    const float* errors = place.pixel(first) + (panel * PANEL + f) * BLOCK + v;
+                    const float* outputs =
+                        is_relu_ && !is_masked_ ? out_.value(block, feature + f) + v : nullptr;
+                    float* to = scratch.sums.get() + static_cast<std::size_t>(f) * stride;
+                    with_constant<LANE_FILTERS>(std::min(LANE_FILTERS, filters - f), [&](auto n) {
+                        with_constant<LANE_ROWS>(some, [&](auto wanted) {
+                            lane_sums_tile<decltype(wanted)::value, decltype(n)::value>(
+                                to + row * VL, stride, x, rows + row, errors, outputs, place.stride,
+                                count, row == 0 ? to + rows_ * VL : nullptr);
+                        });
+                    });
+                });
+            for (int i = 0; i < count; ++i) x[i] += VL;
+        }
+    }
+
+    // Where some positions' windows begin, and where each one's rows are from there: in the image or,
+    // if one of them sees something beyond its edge, in copies.
+    const std::size_t* find_windows(int block, int first, int count, int vectors, const float** x,
+                                    LaneScratch& scratch) const {
+        bool are_inside = true;
+        for (int i = 0; i < count; ++i) {
+            const int iy = (first + i) / w_.out_width * w_.stride_y - w_.pad_top;
+            const int ix = (first + i) % w_.out_width * w_.stride_x - w_.pad_left;
+            are_inside = are_inside && iy >= 0 && iy + w_.kernel_height <= w_.height && ix >= 0 &&
+                         ix + w_.kernel_width <= w_.width;
+            if (are_inside) x[i] = in_.value(block, (iy * w_.width + ix) * w_.channels);
+        }
+        if (are_inside) return rows_seen_.data();
+        for (int i = 0; i < count; ++i) {
+            float* to = scratch.window.get() + static_cast<std::size_t>(i * rows_) * BLOCK;
+            copy_window(in_.value(block, 0), (first + i) / w_.out_width, (first + i) % w_.out_width,
+                        to, vectors);
+            x[i] = to;
+        }
+        return rows_copied_.data();
+    }
+
+    RowPooling* pooling_ = nullptr;  // of the output, done here
+    std::vector<std::size_t> rows_seen_, rows_copied_;  // of a window, see find_windows
+    std::vector<LaneScratch> lanes_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_few_channels_convolution(Tensor& in, Tensor& out,
+                                                  const ConvolutionSpec& spec,
+                                                  SharedWeights weights) {
+    return std::make_unique<FewChannelsConvolution>(in, out, spec, std::move(weights));
+}
+
+}  // namespace inkproof
