@@ -1,7 +1,8 @@
 // Convolution of images of few channels. Runs of features are too short there: each position's window
 // is copied together first. What takes the time is the way of the outputs to memory: a pooling that
 // follows is done here, while they are in the cache. And the kernel has so few rows that the gradient
-// is summed without turning the errors, by each lane of a vector for itself.
+// is summed without turning the errors, by each lane of a vector for itself; these are asked for piece by
+// piece of an operation that can tell.
 #include "convolution_direct.hpp"
 
 namespace inkproof {
@@ -10,7 +11,7 @@ namespace {
 
 constexpr int LANE_POSITIONS = 24;  // whose windows stay in the first-level cache
 constexpr int LANE_ROWS = VL == 16 ? 12 : 5, LANE_FILTERS = 2;  // of a tile of sums by lanes
-constexpr std::size_t MOST_GROUP_BYTES = std::size_t{1} << 20;  // of outputs that are pooled together
+constexpr std::size_t MOST_PIECE_BYTES = std::size_t{1} << 20;  // of outputs or their errors
 
 class FewChannelsConvolution : public DirectConvolution {
 public:
@@ -32,85 +33,93 @@ public:
     }
 
     void forward(const Step& step, const Worker& worker) override {
-        const int groups = row_groups();
-        worker.each(step.blocks * groups, [&](int task) {
-            const int block = task / groups, group = task % groups;
-            const Range rows = rows_of(group);
+        const int pieces = pieces_of(pooling_);
+        worker.each(step.blocks * pieces, [&](int task) {
+            const int block = task / pieces, piece = task % pieces;
+            const Range positions = positions_of(pooling_, piece);
             LaneScratch& scratch = lanes_of(worker);
-            const Place outputs = place_of(out_.value(block, 0), rows, scratch);
-            for (int oy = rows.begin; oy < rows.end; ++oy)
-                forward_row(step, block, oy, outputs, scratch);
-            if (pooling_) pooling_->pool(step, block, group, outputs);
+            const Place outputs = place_of(pooling_, out_.value(block, 0), positions, scratch);
+            for (int position = positions.begin; position < positions.end; ++position)
+                forward_position(step, block, position, outputs, scratch);
+            if (pooling_)
+                pooling_->pool(step, block, piece, outputs);
+            else
+                show_row(step, block, piece);
         });
     }
 
-    // Of tall windows a row is more than a cache holds, and a task too large.
-    bool adopt(RowPooling& pooling) override {
+    bool adopt(PiecePooling& pooling) override {
+        if (!fetch(pooling)) return false;
         pooling_ = &pooling;
-        const auto features = most_positions() * static_cast<std::size_t>(filters_);
-        if (features * BLOCK * sizeof(float) > MOST_GROUP_BYTES) pooling_ = nullptr;
-        return pooling_ != nullptr;
+        return true;
+    }
+
+    // Of tall windows a piece is more than a cache holds, and a task too large.
+    bool fetch(PieceErrors& errors) override {
+        const auto features = most_positions(errors) * static_cast<std::size_t>(filters_);
+        if (features * BLOCK * sizeof(float) > MOST_PIECE_BYTES) return false;
+        errors_ = &errors;
+        return true;
     }
 
 private:
-    using Place = RowPooling::Place;
+    using Place = PieceErrors::Place;
 
     struct LaneScratch {  // of one thread
         Buffer<float> window;  // [position][row][lane]
         Buffer<float> sums;    // [filter][row, bias][lane of a vector]
-        Buffer<float> group;   // [position][filter][lane] of a group's rows: outputs or their errors
+        Buffer<float> piece;   // [position][filter][lane]: outputs or their errors
     };
 
     LaneScratch make_scratch() const {
         const auto rows = static_cast<std::size_t>(rows_);
         const auto filters = static_cast<std::size_t>(filters_);
         return {Buffer<float>(rows * BLOCK * LANE_POSITIONS), Buffer<float>(PANEL * (rows + 1) * VL),
-                Buffer<float>(pooling_ ? most_positions() * filters * BLOCK : 0)};
+                Buffer<float>(errors_ ? most_positions(*errors_) * filters * BLOCK : 0)};
     }
 
     LaneScratch& lanes_of(const Worker& worker) {
         return lanes_[static_cast<std::size_t>(worker.member())];
     }
 
-    // Rows of outputs that are worked on together: one, or those of a row of the pooling's windows.
-    int row_groups() const { return pooling_ ? pooling_->window_rows() : w_.out_height; }
-    Range rows_of(int group) const {
-        return pooling_ ? pooling_->input_rows(group) : Range{group, group + 1};
+    // Positions that are worked on together: a row, or as whoever comes after the convolution has them.
+    int pieces_of(const PieceErrors* after) const { return after ? after->pieces() : w_.out_height; }
+    Range positions_of(const PieceErrors* after, int piece) const {
+        return after ? after->pixels_of(piece)
+                     : Range{piece * w_.out_width, (piece + 1) * w_.out_width};
     }
 
-    // Where a group's outputs are, or their errors: with a pooling that is done here nobody else needs
-    // them, and they go no further than a cache.
-    Place place_of(float* numbers, Range rows, LaneScratch& scratch) const {
+    // Where a piece's outputs are, or their errors: where nobody else needs them, they go no further
+    // than a cache.
+    Place place_of(const PieceErrors* after, float* numbers, Range positions,
+                   LaneScratch& scratch) const {
         const std::size_t stride = static_cast<std::size_t>(filters_) * BLOCK;
-        if (!pooling_) return {numbers, 0, stride};
-        return {scratch.group.get(), rows.begin * w_.out_width, stride};
+        if (!after) return {numbers, 0, stride};
+        return {scratch.piece.get(), positions.begin, stride};
     }
 
-    // Of a group's rows.
-    std::size_t most_positions() const {
+    static std::size_t most_positions(const PieceErrors& after) {
         int most = 0;
-        for (int group = 0; group < row_groups(); ++group) {
-            const Range rows = rows_of(group);
-            most = std::max(most, rows.end - rows.begin);
+        for (int piece = 0; piece < after.pieces(); ++piece) {
+            const Range positions = after.pixels_of(piece);
+            most = std::max(most, positions.end - positions.begin);
         }
-        return static_cast<std::size_t>(most * w_.out_width);
+        return static_cast<std::size_t>(most);
     }
 
-    void forward_row(const Step& step, int block, int oy, Place to, LaneScratch& scratch) {
+    void forward_position(const Step& step, int block, int position, Place to,
+                          LaneScratch& scratch) const {
         const int vectors = step.vectors(block);
         const float* window = scratch.window.get();
         const Run run{0, 0, rows_};
-        for (int ox = 0; ox < w_.out_width; ++ox) {
-            copy_window(in_.value(block, 0), oy, ox, scratch.window.get(), vectors);
-            float* y = to.pixel(oy * w_.out_width + ox);
-            for (int p = 0; p < panels_; ++p) {
-                const float* kernel = kernel_.values.get() + p * kernel_.panel_stride;
-                product(kernel, &run, 1, window, y + p * PANEL * BLOCK,
-                        bias_.values.get() + p * PANEL, is_relu_,
-                        std::min(PANEL, filters_ - p * PANEL), vectors);
-            }
+        copy_window(in_.value(block, 0), position / w_.out_width, position % w_.out_width,
+                    scratch.window.get(), vectors);
+        for (int p = 0; p < panels_; ++p) {
+            const float* kernel = kernel_.values.get() + p * kernel_.panel_stride;
+            product(kernel, &run, 1, window, to.pixel(position) + p * PANEL * BLOCK,
+                    bias_.values.get() + p * PANEL, is_relu_,
+                    std::min(PANEL, filters_ - p * PANEL), vectors);
         }
-        show_row(step, block, oy);
     }
 
     // What an output sees as [row][lane], zero outside the image.
@@ -136,18 +145,18 @@ private:
         float* sums = scratch.sums.get();
         std::fill(sums, sums + PANEL * stride, 0.0f);
         const int filters = std::min(PANEL, filters_ - panel * PANEL);
-        const int groups = row_groups();
-        const Range mine = part_of(step.blocks * groups, part);
-        for (int group = mine.begin; group < mine.end; ++group) {
-            const int block = group / groups;
-            const Range rows = rows_of(group % groups);
-            const Place errors = place_of(out_.error(block, 0), rows, scratch);
-            if (pooling_)
-                pooling_->send_back(step, block, group % groups,
-                                    {panel * PANEL, panel * PANEL + filters}, errors);
-            in_pieces((rows.end - rows.begin) * w_.out_width, LANE_POSITIONS, [&](int first, int count) {
-                add_positions_by_lanes(block, step.vectors(block), rows.begin * w_.out_width + first,
-                                       count, panel, filters, errors, scratch);
+        const int pieces = pieces_of(errors_);
+        const Range mine = part_of(step.blocks * pieces, part);
+        for (int task = mine.begin; task < mine.end; ++task) {
+            const int block = task / pieces, piece = task % pieces;
+            const Range positions = positions_of(errors_, piece);
+            const Place errors = place_of(errors_, out_.error(block, 0), positions, scratch);
+            if (errors_)
+                errors_->send_back(step, block, piece, {panel * PANEL, panel * PANEL + filters},
+                                   errors);
+            in_pieces(positions.end - positions.begin, LANE_POSITIONS, [&](int first, int count) {
+                add_positions_by_lanes(block, step.vectors(block), positions.begin + first, count,
+                                       panel, filters, errors, scratch);
             });
         }
         for (int row = 0; row <= rows_; ++row)
@@ -210,7 +219,8 @@ private:
         return rows_copied_.data();
     }
 
-    RowPooling* pooling_ = nullptr;  // of the output, done here
+    PiecePooling* pooling_ = nullptr;  // of the output, done here
+    PieceErrors* errors_ = nullptr;    // where the output's errors are asked for; the same, if there is one
     std::vector<std::size_t> rows_seen_, rows_copied_;  // of a window, see find_windows
     std::vector<LaneScratch> lanes_;
 };

@@ -84,7 +84,8 @@ struct BackToKernel {
 
 // Along the rows, then down the columns.
 template <typename T>
-inline void transform(const V (&from)[T::from][T::from], V (&to)[T::to][T::to]) {
+__attribute__((always_inline)) inline void transform(const V (&from)[T::from][T::from],
+                                                     V (&to)[T::to][T::to]) {
     V half[T::from][T::to];
 #pragma GCC unroll 4
     for (int i = 0; i < T::from; ++i) T::apply(from[i], half[i]);

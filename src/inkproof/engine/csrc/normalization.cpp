@@ -14,10 +14,10 @@ constexpr int CHANNELS_A_TASK = 64;
 constexpr int WINDOWS_A_TASK = 16;  // or a row of them; as many are summed as float32
 constexpr int MOST_PIXELS = 4;      // of a window
 
-class BatchNormalizationOp : public Op {
+class BatchNormalizationOp : public Op, private PieceErrors {
 public:
     BatchNormalizationOp(Tensor& in, Tensor& out, const Window& window, const Normalization& how,
-                         bool is_relu, Op* before)
+                         bool is_relu, Op* before, bool is_first)
         : Op(in, out), w_(window), how_(how), is_relu_(is_relu),
           positions_(window.height * window.width), channels_(window.channels),
           pixels_(window.kernel_height * window.kernel_width),
@@ -35,6 +35,7 @@ public:
             offsets_[i] = static_cast<std::ptrdiff_t>((y * window.width + x) * channels_) * BLOCK;
         }
         is_seen_ = before && before->watch(moments_);
+        is_asked_ = before && is_first && before->fetch(*this);
         if (!is_seen_) moments_.divide((positions_ + WINDOWS_A_TASK - 1) / WINDOWS_A_TASK);
     }
 
@@ -43,6 +44,8 @@ public:
         moments_.reserve(blocks);
         const auto wanted = static_cast<std::size_t>(blocks * bands_ * channels_);
         if (sums_.size() < wanted) sums_ = Buffer<Sums>(wanted);
+        const std::size_t bests = static_cast<std::size_t>(blocks) * bests_stride();
+        if (pixels_ > 1 && bests_.size() < bests) bests_ = Buffer<float>(bests);
     }
 
     void forward(const Step& step, const Worker& worker) override {
@@ -55,9 +58,12 @@ public:
                         const Channel of = channel(c);
                         const float* x = in_.value(block, first_feature(oy, ox) + c);
                         float* y = out_.value(block, out_feature(oy, ox) + c);
-                        for (int v = 0; v < step.vectors(block) * VL; v += VL)
-                            store(y + v, normal<decltype(is_relu)::value>(
-                                             of, best<decltype(pixels)::value>(x + v, of)));
+                        float* taken = best_at(block, oy, ox, c);
+                        for (int v = 0; v < step.vectors(block) * VL; v += VL) {
+                            const V most = best<pixels.value>(x + v, of);
+                            if (pixels.value > 1 && step.training) store(taken + v, most);
+                            store(y + v, normal<is_relu.value>(of, most));
+                        }
                     }
                 });
             });
@@ -94,9 +100,11 @@ public:
             add_errors(step, block, rows, channels);
         });
         worker.each(groups_, [&](int group) { finish_sums(step, channels_of(group)); });
-        if (input_errors)
+        if (input_errors && !is_asked_)
             each_task(step, worker, [&](int block, Range rows, Range channels) {
-                send_back(step, block, rows, channels);
+                const auto stride = static_cast<std::size_t>(channels_) * BLOCK;
+                send_back(step, block, rows.begin / rows_a_task_, channels,
+                          {in_.error(block, 0), 0, stride});
             });
         // Padding has a gradient of 0, so that pieces of the arrays may be moved whole.
         if (!step.descent) return;
@@ -146,6 +154,16 @@ private:
         return most * of.sign;
     }
 
+    // The same of each window and lane as training's way forward has found it.
+    float* best_at(int block, int oy, int ox, int c) const {
+        if (pixels_ == 1) return in_.value(block, first_feature(oy, ox) + c);
+        return bests_.get() + static_cast<std::size_t>(block) * bests_stride() +
+               static_cast<std::size_t>(out_feature(oy, ox) + c) * BLOCK;
+    }
+    std::size_t bests_stride() const {  // of a block
+        return static_cast<std::size_t>(out_.features) * BLOCK;
+    }
+
     template <bool IsRelu>
     static V normal(const Channel& of, V x) {
         const V y = (x - of.mean) * of.factor + of.beta;
@@ -158,14 +176,19 @@ private:
         return IsRelu ? (normal<false>(of, x) > V{} ? load(e) : V{}) : load(e);
     }
 
+    // Calls f(whether there is ReLU).
+    template <typename F>
+    void with_relu(F&& f) const {
+        if (is_relu_)
+            f(std::true_type{});
+        else
+            f(std::false_type{});
+    }
     // Calls f(Int<pixels of a window>, whether there is ReLU).
     template <typename F>
     void with_window(F&& f) const {
         with_constant<MOST_PIXELS>(pixels_, [&](auto pixels) {
-            if (is_relu_)
-                f(pixels, std::true_type{});
-            else
-                f(pixels, std::false_type{});
+            with_relu([&](auto is_relu) { f(pixels, is_relu); });
         });
     }
 
@@ -179,6 +202,13 @@ private:
     }
     Range channels_of(int group) const {
         return {group * CHANNELS_A_TASK, std::min((group + 1) * CHANNELS_A_TASK, channels_)};
+    }
+
+    int pieces() const override { return bands_; }
+    Range pixels_of(int band) const override {
+        const Range rows = rows_of(band);
+        const int end = rows.end == w_.out_height ? w_.height : rows.end * w_.kernel_height;
+        return {rows.begin * w_.kernel_height * w_.width, end * w_.width};
     }
 
     // Calls f(block, rows of windows, channels) for each task.
@@ -239,16 +269,16 @@ private:
             }
             windows = 0;
         };
-        with_window([&](auto pixels, auto is_relu) {
+        with_relu([&](auto is_relu) {
             each_window(rows, [&](int oy, int ox) {
                 for (int c = channels.begin; c < channels.end; ++c) {
                     const Channel of = channel(c);
-                    const float* x = in_.value(block, first_feature(oy, ox) + c);
+                    const float* taken = best_at(block, oy, ox, c);
                     const float* e = out_.error(block, out_feature(oy, ox) + c);
                     V sum{}, product{};
                     for (int v = 0; v < step.vectors(block) * VL; v += VL) {
-                        const V most = best<decltype(pixels)::value>(x + v, of);
-                        const V error = masked<decltype(is_relu)::value>(of, e + v, most);
+                        const V most = load(taken + v);
+                        const V error = masked<is_relu.value>(of, e + v, most);
                         sum += error;
                         product += error * (most - of.mean);
                     }
@@ -284,22 +314,26 @@ private:
 
     // d = factor (e - mean of e - normalised x times the mean of e times that), where e is 0 for pixels
     // that no window took its output from.
-    void send_back(const Step& step, int block, Range rows, Range channels) const {
+    void send_back(const Step& step, int block, int band, Range channels, Place errors) const override {
+        const std::ptrdiff_t ahead = static_cast<std::ptrdiff_t>(w_.kernel_width * channels_) * BLOCK;
         with_window([&](auto pixels, auto is_relu) {
             constexpr int N = decltype(pixels)::value;
-            each_window(rows, [&](int oy, int ox) {
+            each_window(rows_of(band), [&](int oy, int ox) {
+                float* first = errors.pixel(oy * w_.kernel_height * w_.width + ox * w_.kernel_width);
                 for (int c = channels.begin; c < channels.end; ++c) {
                     const Channel of = channel(c);
                     const float* x = in_.value(block, first_feature(oy, ox) + c);
+                    const float* taken = best_at(block, oy, ox, c);
                     const float* e = out_.error(block, out_feature(oy, ox) + c);
-                    float* d = in_.error(block, first_feature(oy, ox) + c);
+                    float* d = first + c * BLOCK;
                     const V mean = splat(error_mean_[c]), product = splat(product_factor_[c]);
                     for (int v = 0; v < step.vectors(block); ++v) {
-                        const V most = best<N>(x + v * VL, of);
-                        const V whole = masked<decltype(is_relu)::value>(of, e + v * VL, most);
+                        const V most = load(taken + v * VL);
+                        const V whole = masked<is_relu.value>(of, e + v * VL, most);
                         VI open = ~VI{};
                         for (int i = 0; i < N; ++i) {
                             const V own = load(x + v * VL + offsets_[i]);
+                            if (v * VL % PANEL == 0) __builtin_prefetch(x + v * VL + offsets_[i] + ahead);
                             const VI hit = (own == most) & open;
                             open &= ~hit;
                             const V back = ((hit ? whole : V{}) - mean - (own - of.mean) * product) *
@@ -313,15 +347,17 @@ private:
         // Pixels at the edge that belong to no window.
         const int seen_width = w_.out_width * w_.kernel_width;
         const int seen_height = w_.out_height * w_.kernel_height;
-        const int end = rows.end == w_.out_height ? w_.height : rows.end * w_.kernel_height;
-        for (int y = rows.begin * w_.kernel_height; y < end; ++y)
+        const Range all = pixels_of(band);
+        for (int y = all.begin / w_.width; y < all.end / w_.width; ++y)
             for (int x = y < seen_height ? seen_width : 0; x < w_.width; ++x)
                 for (int c = channels.begin; c < channels.end; ++c) {
-                    const int feature = (y * w_.width + x) * channels_ + c;
+                    const int pixel = y * w_.width + x;
+                    const float* from = in_.value(block, pixel * channels_ + c);
+                    float* d = errors.pixel(pixel) + c * BLOCK;
                     for (int v = 0; v < step.vectors(block); ++v) {
-                        const V own = load(in_.value(block, feature) + v * VL) - batch_mean_[c];
+                        const V own = load(from + v * VL) - batch_mean_[c];
                         const V back = -(error_mean_[c] + own * product_factor_[c]) * factor_[c];
-                        store(in_.error(block, feature) + v * VL, filled(step, block, v, back));
+                        store(d + v * VL, filled(step, block, v, back));
                     }
                 }
     }
@@ -343,10 +379,12 @@ private:
     std::ptrdiff_t offsets_[MOST_PIXELS];  // from a window's first pixel
     Parameter gamma_, beta_, mean_, variance_;
     Moments moments_;
-    bool is_seen_;  // by the operation before
+    bool is_seen_;   // by the operation before
+    bool is_asked_;  // for its errors by the operation before
     // Of each channel, in the batch under way: its mean, 1 / its standard deviation and that times
     // gamma; the mean of its errors, and the mean of those times the normalised inputs, times inverse_.
     Buffer<float> batch_mean_, inverse_, factor_, error_mean_, product_factor_;
+    Buffer<float> bests_;  // [block][window, channel][lane]: see best_at
     mutable Buffer<Sums> sums_;  // [block][band][channel]
 };
 
@@ -359,8 +397,9 @@ bool can_normalize_with(const Window& w) {
 }
 
 std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, const Window& window,
-                                             const Normalization& how, bool is_relu, Op* before) {
-    return std::make_unique<BatchNormalizationOp>(in, out, window, how, is_relu, before);
+                                             const Normalization& how, bool is_relu, Op* before,
+                                             bool is_first) {
+    return std::make_unique<BatchNormalizationOp>(in, out, window, how, is_relu, before, is_first);
 }
 
 }  // namespace inkproof

@@ -276,7 +276,7 @@ private:
 
 // --- Pooling -------------------------------------------------------------------------------------
 
-class PoolingOp : public Op, private RowPooling {
+class PoolingOp : public Op, private PiecePooling {
 public:
     PoolingOp(Tensor& in, Tensor& out, const Window& window, bool is_max, bool masks, Op* before)
         : Op(in, out), w_(window), is_max_(is_max), masks_(masks) {
@@ -286,7 +286,7 @@ public:
     void reserve(int blocks, int, bool training) override {
         const auto wanted = static_cast<std::size_t>(blocks * BLOCK) *
                             static_cast<std::size_t>(out_.features);
-        if (training && is_max_ && chosen_.size() < wanted) chosen_ = Buffer<std::int32_t>(wanted);
+        if (training && is_max_ && chosen_.size() < wanted) chosen_ = Buffer<std::uint16_t>(wanted);
     }
 
     void forward(const Step& step, const Worker& worker) override {
@@ -326,7 +326,7 @@ public:
             const int block = task / groups, first = task % groups * CHANNELS_A_TASK;
             const Range channels{first, std::min(first + CHANNELS_A_TASK, w_.channels)};
             const Place errors = whole(in_.error(block, 0));
-            clear(errors, {0, w_.height}, channels);
+            clear(errors, {0, w_.height * w_.width}, channels);
             for (int oy = 0; oy < w_.out_height; ++oy) spread(step, block, oy, channels, errors);
         });
     }
@@ -341,11 +341,11 @@ private:
 
     bool shares_no_rows() const { return w_.stride_y >= w_.kernel_height; }
 
-    int window_rows() const override { return w_.out_height; }
-
-    Range input_rows(int oy) const override {
-        return {oy == 0 ? 0 : w_.rows(oy).begin,
-                oy + 1 == w_.out_height ? w_.height : w_.rows(oy + 1).begin};
+    // Rows of windows, and what lies below each before the next.
+    int pieces() const override { return w_.out_height; }
+    Range pixels_of(int oy) const override {
+        return {(oy == 0 ? 0 : w_.rows(oy).begin) * w_.width,
+                (oy + 1 == w_.out_height ? w_.height : w_.rows(oy + 1).begin) * w_.width};
     }
 
     void pool(const Step& step, int block, int oy, Place x) override {
@@ -370,20 +370,21 @@ private:
                     });
                     store(y + v, is_max ? sum : sum * share);
                     if (is_max && step.training)
-                        *reinterpret_cast<VI*>(chosen_at(block, output + c, v)) = chosen;
+                        *chosen_at(block, output + c, v) = __builtin_convertvector(chosen, VS);
                 }
         });
     }
 
     void send_back(const Step& step, int block, int oy, Range channels, Place errors) const override {
-        if (!covers_) clear(errors, input_rows(oy), channels);
+        if (!covers_) clear(errors, pixels_of(oy), channels);
         spread(step, block, oy, channels, errors);
     }
 
-    std::int32_t* chosen_at(int block, int output, int lane) const {
-        return chosen_.get() +
-               (static_cast<std::size_t>(block) * static_cast<std::size_t>(out_.features) +
-                static_cast<std::size_t>(output)) * BLOCK + lane;
+    VS* chosen_at(int block, int output, int lane) const {
+        return reinterpret_cast<VS*>(
+            chosen_.get() +
+            (static_cast<std::size_t>(block) * static_cast<std::size_t>(out_.features) +
+             static_cast<std::size_t>(output)) * BLOCK + lane);
     }
 
     // Calls f(rows, columns, output, is_max, is_two) for each window of a row, where `output` is its
@@ -455,8 +456,8 @@ private:
         return {numbers, 0, static_cast<std::size_t>(w_.channels) * BLOCK};
     }
 
-    void clear(Place errors, Range rows, Range channels) const {
-        for (int pixel = rows.begin * w_.width; pixel < rows.end * w_.width; ++pixel)
+    void clear(Place errors, Range pixels, Range channels) const {
+        for (int pixel = pixels.begin; pixel < pixels.end; ++pixel)
             for (int i = channels.begin * BLOCK; i < channels.end * BLOCK; i += VL)
                 store(errors.pixel(pixel) + i, V{});
     }
@@ -473,7 +474,8 @@ private:
                         error = load(out_.value(block, output + c) + v) > V{} ? error : V{};
                     if (!is_max) error *= share;
                     VI chosen{};
-                    if (is_max) chosen = *reinterpret_cast<VI*>(chosen_at(block, output + c, v));
+                    if (is_max)
+                        chosen = __builtin_convertvector(*chosen_at(block, output + c, v), VI);
                     each_pixel<is_two>(ys, xs, errors.stride, [&](int pixel, std::size_t apart) {
                         const V part = is_max ? (chosen == pixel ? error : V{}) : error;
                         store(to + apart + v, covers_ ? part : load(to + apart + v) + part);
@@ -489,7 +491,7 @@ private:
                          w_.out_width * w_.stride_x >= w_.width;
     const bool is_max_, masks_;
     bool is_adopted_;  // done by the operation before
-    Buffer<std::int32_t> chosen_;  // [block][output][lane]: which pixel of the window is the maximum
+    Buffer<std::uint16_t> chosen_;  // [block][output][lane]: which pixel of the window is the maximum
 };
 
 class GlobalAverageOp : public Op {

@@ -100,9 +100,9 @@ private:
 
 class Moments;
 
-// A maximum pooling whose windows share no row of its input: whoever computes that may do it, one row
-// of windows at a time, and keep the input to itself.
-class RowPooling {
+// An operation that can send back the errors of its input piece by piece: whoever computes the input may
+// ask for them, and keep them to itself.
+class PieceErrors {
 public:
     struct Place {  // of a block's numbers, from some pixel on
         float* pixel(int wanted) const {
@@ -112,15 +112,23 @@ public:
         int first;
         std::size_t stride;  // from pixel to pixel
     };
-    virtual int window_rows() const = 0;
-    // Every row of the input belongs to one row of windows.
-    virtual Range input_rows(int window_row) const = 0;
-    virtual void pool(const Step& step, int block, int window_row, Place input) = 0;
-    virtual void send_back(const Step& step, int block, int window_row, Range channels,
+    virtual int pieces() const = 0;
+    // Every pixel of the input belongs to one piece.
+    virtual Range pixels_of(int piece) const = 0;
+    virtual void send_back(const Step& step, int block, int piece, Range channels,
                            Place errors) const = 0;
 
 protected:
-    ~RowPooling() = default;
+    ~PieceErrors() = default;
+};
+
+// A maximum pooling that may be done likewise.
+class PiecePooling : public PieceErrors {
+public:
+    virtual void pool(const Step& step, int block, int piece, Place input) = 0;
+
+protected:
+    ~PiecePooling() = default;
 };
 
 class Op {
@@ -150,7 +158,9 @@ public:
     // Shows the moments all of its output as it writes it in training, if it can.
     virtual bool watch(Moments& moments) { return static_cast<void>(moments), false; }
     // Does the pooling of its output from now on, and keeps that to itself, if that pays.
-    virtual bool adopt(RowPooling& pooling) { return static_cast<void>(pooling), false; }
+    virtual bool adopt(PiecePooling& pooling) { return static_cast<void>(pooling), false; }
+    // Asks for the errors of its output from now on, and keeps them to itself, if that pays.
+    virtual bool fetch(PieceErrors& errors) { return static_cast<void>(errors), false; }
     // For reports of where the time goes: a name, and the multiply-adds of one row's way forward.
     virtual const char* name() const = 0;
     virtual std::int64_t products() const { return 0; }
@@ -201,10 +211,11 @@ struct Normalization {  // of a batch
     float momentum, epsilon;
 };
 // window: of the maximum pooling that is done together with it, if it can be; of one pixel: none.
-// before: what writes the input.
+// before: what writes the input; is_first: nobody else reads the input, and nothing before that learns.
 bool can_normalize_with(const Window& window);
 std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, const Window& window,
-                                             const Normalization& how, bool is_relu, Op* before);
+                                             const Normalization& how, bool is_relu, Op* before,
+                                             bool is_first);
 // number: tells the dropouts of one network apart.
 std::unique_ptr<Op> make_dropout(Tensor& in, Tensor& out, float rate, std::uint32_t number);
 std::unique_ptr<Op> make_activation(Tensor& in, Tensor& out, Function function);

@@ -29,6 +29,7 @@ constexpr int VP = PANEL / VL;     // vectors in a panel's row
 typedef float V __attribute__((vector_size(VL * 4), may_alias));
 typedef std::int32_t VI __attribute__((vector_size(VL * 4), may_alias));
 typedef std::uint32_t VU __attribute__((vector_size(VL * 4), may_alias));
+typedef std::uint16_t VS __attribute__((vector_size(VL * 2), may_alias));
 
 static inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 static inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
