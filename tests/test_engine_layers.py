@@ -285,6 +285,8 @@ def test_gradients_of_a_first_layer_of_common_size(isa, channels, padding):
         (2, 3, "valid"),
         (3, 2, "same"),
         (1, 2, "same"),
+        ((2, 3), (2, 2), "valid"),
+        ((1, 3), (1, 4), "same"),
     ],
 )
 def test_gradients_of_a_first_layer_that_is_pooled(isa, window, strides, padding):

@@ -1,8 +1,8 @@
 // Convolution of images of few channels. Runs of features are too short there: each position's window
 // is copied together first. What takes the time is the way of the outputs to memory: a pooling that
-// follows is done here, while they are in the cache. And the kernel has so few rows that the gradient
-// is summed without turning the errors, by each lane of a vector for itself; these are asked for piece by
-// piece of an operation that can tell.
+// follows is done here, in registers where its windows are small, else in the cache. And the kernel
+// has so few rows that the gradient is summed without turning the errors, by each lane of a vector for
+// itself; these are asked for piece by piece of an operation that can tell.
 #include "convolution_direct.hpp"
 
 namespace inkproof {
@@ -11,6 +11,7 @@ namespace {
 
 constexpr int LANE_POSITIONS = 24;  // whose windows stay in the first-level cache
 constexpr int LANE_ROWS = VL == 16 ? 12 : 5, LANE_FILTERS = 2;  // of a tile of sums by lanes
+constexpr int POOLED_PIXELS = 4, POOLED_UNITS = VL == 16 ? 4 : 2;  // of a tile that pools in registers
 constexpr std::size_t MOST_PIECE_BYTES = std::size_t{1} << 20;  // of outputs or their errors
 
 class FewChannelsConvolution : public DirectConvolution {
@@ -33,6 +34,7 @@ public:
     }
 
     void forward(const Step& step, const Worker& worker) override {
+        if (pools_by_window_) return forward_by_window(step, worker);
         const int pieces = pieces_of(pooling_);
         worker.each(step.blocks * pieces, [&](int task) {
             const int block = task / pieces, piece = task % pieces;
@@ -51,6 +53,9 @@ public:
     bool adopt(PiecePooling& pooling) override {
         if (!fetch(pooling)) return false;
         pooling_ = &pooling;
+        const Window& p = pooling.window();
+        pools_by_window_ =
+            p.kernel_height * p.kernel_width <= POOLED_PIXELS && p.stride_x >= p.kernel_width;
         return true;
     }
 
@@ -73,9 +78,10 @@ private:
 
     LaneScratch make_scratch() const {
         const auto rows = static_cast<std::size_t>(rows_);
-        const auto filters = static_cast<std::size_t>(filters_);
+        const auto features = static_cast<std::size_t>(filters_) * BLOCK;
+        const bool has_pieces = errors_ && !pools_by_window_;
         return {Buffer<float>(rows * BLOCK * LANE_POSITIONS), Buffer<float>(PANEL * (rows + 1) * VL),
-                Buffer<float>(errors_ ? most_positions(*errors_) * filters * BLOCK : 0)};
+                Buffer<float>(has_pieces ? most_positions(*errors_) * features : 0)};
     }
 
     LaneScratch& lanes_of(const Worker& worker) {
@@ -122,6 +128,52 @@ private:
         }
     }
 
+    // Where no output is seen by two windows of the pooling, and none of them is large.
+    void forward_by_window(const Step& step, const Worker& worker) {
+        const Window& p = pooling_->window();
+        worker.each(step.blocks * p.out_height, [&](int task) {
+            const int block = task / p.out_height, oy = task % p.out_height;
+            const Range ys = p.rows(oy);
+            for (int ox = 0; ox < p.out_width; ++ox) {
+                const Range xs = p.columns(ox);
+                int positions[POOLED_PIXELS];
+                const int count = list_pixels(ys, xs, positions, 0);
+                forward_window(step, block, positions, count,
+                               pooling_->pooled(step, block, oy * p.out_width + ox),
+                               lanes_of(worker));
+            }
+        });
+    }
+
+    // Adds a window's pixels, which are positions here, to a list that has `count`; says how many then.
+    int list_pixels(Range ys, Range xs, int* positions, int count) const {
+        for (int y = ys.begin; y < ys.end; ++y)
+            for (int x = xs.begin; x < xs.end; ++x) positions[count++] = y * w_.out_width + x;
+        return count;
+    }
+
+    void forward_window(const Step& step, int block, const int* positions, int count,
+                        PiecePooling::Pooled to, LaneScratch& scratch) const {
+        const float* x[POOLED_PIXELS];
+        const int vectors = step.vectors(block);
+        const std::size_t* rows = find_windows(block, positions, count, vectors, x, scratch);
+        for (int v = 0; v < vectors * VL; v += VL) {
+            for (int f = 0; f < filters_; f += POOLED_UNITS) {
+                const float* kernel =
+                    kernel_.values.get() + f / PANEL * kernel_.panel_stride + f % PANEL;
+                const int at = f * BLOCK + v;
+                with_constant<POOLED_UNITS>(std::min(POOLED_UNITS, filters_ - f), [&](auto units) {
+                    with_constant<POOLED_PIXELS>(count, [&](auto pixels) {
+                        pooled_tile<units.value, pixels.value>(
+                            kernel, rows, rows_, x, bias_.values.get() + f, is_relu_,
+                            to.greatest + at, to.chosen ? to.chosen + at : nullptr);
+                    });
+                });
+            }
+            for (int i = 0; i < count; ++i) x[i] += VL;
+        }
+    }
+
     // What an output sees as [row][lane], zero outside the image.
     void copy_window(const float* x, int oy, int ox, float* to, int vectors) const {
         for (int ky = 0; ky < w_.kernel_height; ++ky) {
@@ -149,6 +201,10 @@ private:
         const Range mine = part_of(step.blocks * pieces, part);
         for (int task = mine.begin; task < mine.end; ++task) {
             const int block = task / pieces, piece = task % pieces;
+            if (pools_by_window_) {
+                add_windows(step, block, piece, panel, filters, scratch);
+                continue;
+            }
             const Range positions = positions_of(errors_, piece);
             const Place errors = place_of(errors_, out_.error(block, 0), positions, scratch);
             if (errors_)
@@ -176,8 +232,10 @@ private:
                                 Place place, LaneScratch& scratch) const {
         const std::size_t stride = static_cast<std::size_t>(rows_ + 1) * VL;
         const int feature = first * filters_ + panel * PANEL;  // whose outputs are read, if any
+        int positions[LANE_POSITIONS];
+        for (int i = 0; i < count; ++i) positions[i] = first + i;
         const float* x[LANE_POSITIONS];
-        const std::size_t* rows = find_windows(block, first, count, vectors, x, scratch);
+        const std::size_t* rows = find_windows(block, positions, count, vectors, x, scratch);
         for (int v = 0; v < vectors * VL; v += VL) {
             for (int f = 0; f < filters; f += LANE_FILTERS)
                 in_pieces(rows_, LANE_ROWS, [&](int row, int some) {
@@ -197,14 +255,55 @@ private:
         }
     }
 
+    // A row of the pooling's windows; as many at a time as have the same number of pixels.
+    void add_windows(const Step& step, int block, int oy, int panel, int filters,
+                     LaneScratch& scratch) const {
+        const Window& p = pooling_->window();
+        const std::size_t stride = static_cast<std::size_t>(rows_ + 1) * VL;
+        const Range ys = p.rows(oy);
+        const auto pixels_at = [&](int ox) {
+            const Range xs = p.columns(ox);
+            return (ys.end - ys.begin) * (xs.end - xs.begin);
+        };
+        for (int ox = 0; ox < p.out_width;) {
+            const int first = ox, pixels = pixels_at(ox);
+            int positions[LANE_POSITIONS], count = 0;
+            for (; ox < p.out_width && count + pixels <= LANE_POSITIONS && pixels_at(ox) == pixels;
+                 ++ox)
+                count = list_pixels(ys, p.columns(ox), positions, count);
+            const float* x[LANE_POSITIONS];
+            const int vectors = step.vectors(block);
+            const std::size_t* rows = find_windows(block, positions, count, vectors, x, scratch);
+            const PiecePooling::Pooled from =
+                pooling_->pooled(step, block, oy * p.out_width + first);
+            for (int v = 0; v < vectors * VL; v += VL) {
+                for (int f = 0; f < filters; f += LANE_FILTERS)
+                    in_pieces(rows_, LANE_ROWS, [&](int row, int some) {
+                        const int at = (panel * PANEL + f) * BLOCK + v;
+                        float* to = scratch.sums.get() + static_cast<std::size_t>(f) * stride;
+                        with_constant<LANE_FILTERS>(std::min(LANE_FILTERS, filters - f), [&](auto n) {
+                            with_constant<LANE_ROWS>(some, [&](auto wanted) {
+                                pooled_sums_tile<wanted.value, n.value>(
+                                    to + row * VL, stride, x, rows + row, from.errors + at,
+                                    is_relu_ ? from.greatest + at : nullptr, from.chosen + at,
+                                    static_cast<std::size_t>(filters_) * BLOCK, ox - first, pixels,
+                                    row == 0 ? to + rows_ * VL : nullptr);
+                            });
+                        });
+                    });
+                for (int i = 0; i < count; ++i) x[i] += VL;
+            }
+        }
+    }
+
     // Where some positions' windows begin, and where each one's rows are from there: in the image or,
     // if one of them sees something beyond its edge, in copies.
-    const std::size_t* find_windows(int block, int first, int count, int vectors, const float** x,
-                                    LaneScratch& scratch) const {
+    const std::size_t* find_windows(int block, const int* positions, int count, int vectors,
+                                    const float** x, LaneScratch& scratch) const {
         bool are_inside = true;
         for (int i = 0; i < count; ++i) {
-            const int iy = (first + i) / w_.out_width * w_.stride_y - w_.pad_top;
-            const int ix = (first + i) % w_.out_width * w_.stride_x - w_.pad_left;
+            const int iy = positions[i] / w_.out_width * w_.stride_y - w_.pad_top;
+            const int ix = positions[i] % w_.out_width * w_.stride_x - w_.pad_left;
             are_inside = are_inside && iy >= 0 && iy + w_.kernel_height <= w_.height && ix >= 0 &&
                          ix + w_.kernel_width <= w_.width;
             if (are_inside) x[i] = in_.value(block, (iy * w_.width + ix) * w_.channels);
@@ -212,14 +311,15 @@ private:
         if (are_inside) return rows_seen_.data();
         for (int i = 0; i < count; ++i) {
             float* to = scratch.window.get() + static_cast<std::size_t>(i * rows_) * BLOCK;
-            copy_window(in_.value(block, 0), (first + i) / w_.out_width, (first + i) % w_.out_width,
-                        to, vectors);
+            copy_window(in_.value(block, 0), positions[i] / w_.out_width,
+                        positions[i] % w_.out_width, to, vectors);
             x[i] = to;
         }
         return rows_copied_.data();
     }
 
     PiecePooling* pooling_ = nullptr;  // of the output, done here
+    bool pools_by_window_ = false;     // and in registers
     PieceErrors* errors_ = nullptr;    // where the output's errors are asked for; the same, if there is one
     std::vector<std::size_t> rows_seen_, rows_copied_;  // of a window, see find_windows
     std::vector<LaneScratch> lanes_;

@@ -348,6 +348,13 @@ private:
                 (oy + 1 == w_.out_height ? w_.height : w_.rows(oy + 1).begin) * w_.width};
     }
 
+    const Window& window() const override { return w_; }
+    Pooled pooled(const Step& step, int block, int position) const override {
+        const int output = position * w_.channels;
+        return {out_.value(block, output), step.training ? chosen_at(block, output, 0) : nullptr,
+                out_.error(block, output)};
+    }
+
     void pool(const Step& step, int block, int oy, Place x) override {
         each_window(oy, [&](const Range& ys, const Range& xs, int output, auto is_max, auto is_two) {
             const float share =
@@ -370,7 +377,7 @@ private:
                     });
                     store(y + v, is_max ? sum : sum * share);
                     if (is_max && step.training)
-                        *chosen_at(block, output + c, v) = __builtin_convertvector(chosen, VS);
+                        store_short(chosen_at(block, output + c, v), chosen);
                 }
         });
     }
@@ -380,11 +387,10 @@ private:
         spread(step, block, oy, channels, errors);
     }
 
-    VS* chosen_at(int block, int output, int lane) const {
-        return reinterpret_cast<VS*>(
-            chosen_.get() +
-            (static_cast<std::size_t>(block) * static_cast<std::size_t>(out_.features) +
-             static_cast<std::size_t>(output)) * BLOCK + lane);
+    std::uint16_t* chosen_at(int block, int output, int lane) const {
+        return chosen_.get() +
+               (static_cast<std::size_t>(block) * static_cast<std::size_t>(out_.features) +
+                static_cast<std::size_t>(output)) * BLOCK + lane;
     }
 
     // Calls f(rows, columns, output, is_max, is_two) for each window of a row, where `output` is its
@@ -475,7 +481,7 @@ private:
                     if (!is_max) error *= share;
                     VI chosen{};
                     if (is_max)
-                        chosen = __builtin_convertvector(*chosen_at(block, output + c, v), VI);
+                        chosen = load_short(chosen_at(block, output + c, v));
                     each_pixel<is_two>(ys, xs, errors.stride, [&](int pixel, std::size_t apart) {
                         const V part = is_max ? (chosen == pixel ? error : V{}) : error;
                         store(to + apart + v, covers_ ? part : load(to + apart + v) + part);

@@ -122,10 +122,20 @@ protected:
     ~PieceErrors() = default;
 };
 
-// A maximum pooling that may be done likewise.
+struct Window;
+
+// A maximum pooling that may be done likewise, piece by piece or window by window.
 class PiecePooling : public PieceErrors {
 public:
     virtual void pool(const Step& step, int block, int piece, Place input) = 0;
+
+    struct Pooled {  // of a window, [channel][32 lanes]
+        float* greatest;
+        std::uint16_t* chosen;  // which pixel was the first that is the greatest; null if nobody asks
+        const float* errors;
+    };
+    virtual const Window& window() const = 0;
+    virtual Pooled pooled(const Step& step, int block, int position) const = 0;
 
 protected:
     ~PiecePooling() = default;

@@ -208,6 +208,93 @@ inline void lane_sums_tile(float* sums, std::size_t sums_stride, const float* co
     }
 }
 
+// The greatest of the outputs of N positions, and which was the first that is it, for U units of a
+// panel and one vector of lanes:
+//
+//   y[unit][lane] = max over positions of bias + sum over rows of w[row][unit] x[position][row][lane]
+//
+// rows: where the rows are, from x[position] on; chosen: null if nobody asks.
+template <int U, int N>
+inline void pooled_tile(const float* w, const std::size_t* rows, int row_count,
+                        const float* const* x, const float* bias, bool is_relu, float* y,
+                        std::uint16_t* chosen) {
+    V sum[U][N];
+#pragma GCC unroll 16
+    for (int u = 0; u < U; ++u)
+#pragma GCC unroll 16
+        for (int n = 0; n < N; ++n) sum[u][n] = splat(bias[u]);
+    for (int row = 0; row < row_count; ++row, w += PANEL) {
+        V xs[N];
+#pragma GCC unroll 16
+        for (int n = 0; n < N; ++n) xs[n] = load(x[n] + rows[row]);
+#pragma GCC unroll 16
+        for (int u = 0; u < U; ++u) {
+            const V ws = splat(w[u]);
+#pragma GCC unroll 16
+            for (int n = 0; n < N; ++n) sum[u][n] += ws * xs[n];
+        }
+    }
+#pragma GCC unroll 16
+    for (int u = 0; u < U; ++u) {
+        V greatest = sum[u][0];
+        VI first{};
+#pragma GCC unroll 16
+        for (int n = 1; n < N; ++n) {
+            const VI is_greater = sum[u][n] > greatest;
+            first = is_greater ? VI{} + n : first;
+            greatest = is_greater ? sum[u][n] : greatest;
+        }
+        store(y + u * BLOCK, is_relu ? relu(greatest) : greatest);
+        if (chosen) store_short(chosen + u * BLOCK, first);
+    }
+}
+
+// As lane_sums_tile, where only the greatest of each window's positions has an error: of `windows`
+// windows, each of so many positions one after the other in x.
+//
+// e, greatest, chosen: of the first window, the others follow e_stride apart; greatest: errors count
+// only where it is above 0; null: everywhere.
+template <int R, int F>
+inline void pooled_sums_tile(float* sums, std::size_t sums_stride, const float* const* x,
+                             const std::size_t* rows, const float* e, const float* greatest,
+                             const std::uint16_t* chosen, std::size_t e_stride, int windows,
+                             int pixels, float* biases) {
+    V sum[F][R], bias[F]{};
+#pragma GCC unroll 16
+    for (int f = 0; f < F; ++f)
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) sum[f][r] = load(sums + f * sums_stride + r * VL);
+    for (int w = 0; w < windows; ++w, e += e_stride, chosen += e_stride, x += pixels) {
+        V es[F];
+        VI first[F];
+#pragma GCC unroll 16
+        for (int f = 0; f < F; ++f) {
+            es[f] = load(e + f * BLOCK);
+            if (greatest) es[f] = load(greatest + f * BLOCK) > V{} ? es[f] : V{};
+            bias[f] += es[f];
+            first[f] = load_short(chosen + f * BLOCK);
+        }
+        if (greatest) greatest += e_stride;
+        for (int pixel = 0; pixel < pixels; ++pixel) {
+            V part[F];
+#pragma GCC unroll 16
+            for (int f = 0; f < F; ++f) part[f] = first[f] == pixel ? es[f] : V{};
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) {
+                const V xs = load(x[pixel] + rows[r]);
+#pragma GCC unroll 16
+                for (int f = 0; f < F; ++f) sum[f][r] += xs * part[f];
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int f = 0; f < F; ++f) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) store(sums + f * sums_stride + r * VL, sum[f][r]);
+        if (biases) store(biases + f * sums_stride, load(biases + f * sums_stride) + bias[f]);
+    }
+}
+
 // Calls f(first, count) for pieces of 0 .. n - 1 of about equal size, each at most `most`.
 template <typename F>
 inline void in_pieces(int n, int most, F&& f) {

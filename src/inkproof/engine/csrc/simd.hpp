@@ -33,6 +33,12 @@ typedef std::uint16_t VS __attribute__((vector_size(VL * 2), may_alias));
 
 static inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 static inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
+static inline VI load_short(const std::uint16_t* p) {
+    return __builtin_convertvector(*reinterpret_cast<const VS*>(p), VI);
+}
+static inline void store_short(std::uint16_t* p, VI v) {
+    *reinterpret_cast<VS*>(p) = __builtin_convertvector(v, VS);
+}
 static inline V splat(float s) { return s - V{}; }
 // What is not a number stays so, that a training which has gone wrong is noticed.
 static inline V relu(V a) { return a < V{} ? V{} : a; }
