@@ -236,22 +236,32 @@ private:
         for (int i = 0; i < count; ++i) positions[i] = first + i;
         const float* x[LANE_POSITIONS];
         const std::size_t* rows = find_windows(block, positions, count, vectors, x, scratch);
+        each_tile(vectors, filters, x, count, [&](auto some_rows, auto some, int f, int v, int row) {
+            const float* errors = place.pixel(first) + (panel * PANEL + f) * BLOCK + v;
+            const float* outputs =
+                is_relu_ && !is_masked_ ? out_.value(block, feature + f) + v : nullptr;
+            float* to = scratch.sums.get() + static_cast<std::size_t>(f) * stride;
+            lane_sums_tile<some_rows.value, some.value>(to + row * VL, stride, x, rows + row, errors,
+                                                        outputs, place.stride, count,
+                                                        row == 0 ? to + rows_ * VL : nullptr);
+        });
+    }
+
+    // Calls f(Int<rows>, Int<filters>, filter, lane, row) for each tile of the kernel's rows and some
+    // filters, and each vector of lanes, to whose first one the positions' x points then.
+    template <typename F>
+    void each_tile(int vectors, int filters, const float** x, int positions, F&& f) const {
         for (int v = 0; v < vectors * VL; v += VL) {
-            for (int f = 0; f < filters; f += LANE_FILTERS)
-                in_pieces(rows_, LANE_ROWS, [&](int row, int some) {
-                    const float* errors = place.pixel(first) + (panel * PANEL + f) * BLOCK + v;
-                    const float* outputs =
-                        is_relu_ && !is_masked_ ? out_.value(block, feature + f) + v : nullptr;
-                    float* to = scratch.sums.get() + static_cast<std::size_t>(f) * stride;
-                    with_constant<LANE_FILTERS>(std::min(LANE_FILTERS, filters - f), [&](auto n) {
-                        with_constant<LANE_ROWS>(some, [&](auto wanted) {
-                            lane_sums_tile<decltype(wanted)::value, decltype(n)::value>(
-                                to + row * VL, stride, x, rows + row, errors, outputs, place.stride,
-                                count, row == 0 ? to + rows_ * VL : nullptr);
+            for (int filter = 0; filter < filters; filter += LANE_FILTERS)
+                in_pieces(rows_, LANE_ROWS, [&](int row, int count) {
+                    with_constant<LANE_FILTERS>(
+                        std::min(LANE_FILTERS, filters - filter), [&](auto some) {
+                            with_constant<LANE_ROWS>(count, [&](auto some_rows) {
+                                f(some_rows, some, filter, v, row);
+                            });
                         });
-                    });
                 });
-            for (int i = 0; i < count; ++i) x[i] += VL;
+            for (int i = 0; i < positions; ++i) x[i] += VL;
         }
     }
 
@@ -276,23 +286,16 @@ private:
             const std::size_t* rows = find_windows(block, positions, count, vectors, x, scratch);
             const PiecePooling::Pooled from =
                 pooling_->pooled(step, block, oy * p.out_width + first);
-            for (int v = 0; v < vectors * VL; v += VL) {
-                for (int f = 0; f < filters; f += LANE_FILTERS)
-                    in_pieces(rows_, LANE_ROWS, [&](int row, int some) {
-                        const int at = (panel * PANEL + f) * BLOCK + v;
-                        float* to = scratch.sums.get() + static_cast<std::size_t>(f) * stride;
-                        with_constant<LANE_FILTERS>(std::min(LANE_FILTERS, filters - f), [&](auto n) {
-                            with_constant<LANE_ROWS>(some, [&](auto wanted) {
-                                pooled_sums_tile<wanted.value, n.value>(
-                                    to + row * VL, stride, x, rows + row, from.errors + at,
-                                    is_relu_ ? from.greatest + at : nullptr, from.chosen + at,
-                                    static_cast<std::size_t>(filters_) * BLOCK, ox - first, pixels,
-                                    row == 0 ? to + rows_ * VL : nullptr);
-                            });
-                        });
-                    });
-                for (int i = 0; i < count; ++i) x[i] += VL;
-            }
+            each_tile(vectors, filters, x, count, [&](auto some_rows, auto some, int f, int v,
+                                                      int row) {
+                const int at = (panel * PANEL + f) * BLOCK + v;
+                float* to = scratch.sums.get() + static_cast<std::size_t>(f) * stride;
+                pooled_sums_tile<some_rows.value, some.value>(
+                    to + row * VL, stride, x, rows + row, from.errors + at,
+                    is_relu_ ? from.greatest + at : nullptr, from.chosen + at,
+                    static_cast<std::size_t>(filters_) * BLOCK, ox - first, pixels,
+                    row == 0 ? to + rows_ * VL : nullptr);
+            });
         }
     }
 

@@ -1,5 +1,5 @@
 // Convolution whose training rounds the factors of its products to bfloat16, in pairs along the sum.
-#include "convolution_direct.hpp"
+#include "convolution_rounded.hpp"
 
 #if INKPROOF_HALF
 
@@ -7,18 +7,12 @@ namespace inkproof {
 
 namespace {
 
-class HalfConvolution : public DirectConvolution {
+class HalfConvolution : public RoundedConvolution {
 public:
-    HalfConvolution(Tensor& in, Tensor& out, const ConvolutionSpec& spec, SharedWeights weights,
-                    std::unique_ptr<Op> running)
-        : DirectConvolution(in, out, spec, std::move(weights)), running_(std::move(running)) {}
+    using RoundedConvolution::RoundedConvolution;
 
-    void reserve(int blocks, int members, bool training) override {
-        running_->reserve(blocks, members, false);
-        if (!training) return;
-        DirectConvolution::reserve(blocks, members, true);
-        in_halves_.reserve(in_, blocks, true);
-        out_halves_.reserve(out_, blocks, false);
+private:
+    void reserve_factors(int members) override {
         if (kernel_pairs_.size() > 0) return;
         kernel_pairs_ = Buffer<Pair>(kernel_.values.size() / 2);
         turned_pairs_ = Buffer<Pair>(turned_.size() / 2);
@@ -26,14 +20,7 @@ public:
             error_pairs_.emplace_back(POSITIONS * BLOCK * PANEL / 2);
     }
 
-    void prepare(const Worker& worker) override { running_->prepare(worker); }
-    void forward_few(const Step& step, const Worker& worker) override {
-        running_->forward_few(step, worker);
-    }
-
-    void forward(const Step& step, const Worker& worker) override {
-        if (!step.training) return running_->forward(step, worker);
-        in_halves_.take(step, worker, in_.values, in_.features);
+    void forward_rounded(const Step& step, const Worker& worker) override {
         const std::size_t stride = kernel_.panel_stride / 2;
         worker.each(panels_, [&](int panel) {
             round_panel(kernel_.values.get() + panel * kernel_.panel_stride,
@@ -47,7 +34,6 @@ public:
         });
     }
 
-private:
     void send_back(const Step& step, const Worker& worker) override {
         mask_errors(step, worker);
         turn_kernel(worker);
@@ -90,8 +76,6 @@ private:
         });
     }
 
-    const std::unique_ptr<Op> running_;  // does what is not training
-    TensorHalves in_halves_, out_halves_;
     Buffer<Pair> kernel_pairs_, turned_pairs_;
     std::vector<Buffer<Pair>> error_pairs_;  // of each thread: [position][pair of lanes][16 filters]
 };

@@ -1,6 +1,6 @@
 // Convolution whose training rounds the factors of its products to bfloat16, and multiplies them by
 // whole tiles.
-#include "convolution_direct.hpp"
+#include "convolution_rounded.hpp"
 #include "tiles.hpp"
 
 #if INKPROOF_HALF
@@ -14,18 +14,12 @@ constexpr std::size_t TILE_SIZE = TILE_ROWS * TILE_DEPTH;
 
 // Unit: whatever multiplies tiles.
 template <typename Unit>
-class TileConvolution : public DirectConvolution {
+class TileConvolution : public RoundedConvolution {
 public:
-    TileConvolution(Tensor& in, Tensor& out, const ConvolutionSpec& spec, SharedWeights weights,
-                    std::unique_ptr<Op> running)
-        : DirectConvolution(in, out, spec, std::move(weights)), running_(std::move(running)) {}
+    using RoundedConvolution::RoundedConvolution;
 
-    void reserve(int blocks, int members, bool training) override {
-        running_->reserve(blocks, members, false);
-        if (!training) return;
-        DirectConvolution::reserve(blocks, members, true);
-        in_halves_.reserve(in_, blocks, true);
-        out_halves_.reserve(out_, blocks, false);
+private:
+    void reserve_factors(int members) override {
         if (forward_kernel_.size() > 0) return;
         forward_kernel_ = Buffer<Half>(static_cast<std::size_t>(rows_ * filters_));
         back_kernel_ = Buffer<Half>(static_cast<std::size_t>(rows_ * filters_));
@@ -35,15 +29,8 @@ public:
                  Buffer<Pair>(TILE_POSITIONS * BLOCK * PANEL / 2)});
     }
 
-    void prepare(const Worker& worker) override { running_->prepare(worker); }
-    void forward_few(const Step& step, const Worker& worker) override {
-        running_->forward_few(step, worker);
-    }
-
-    void forward(const Step& step, const Worker& worker) override {
-        if (!step.training) return running_->forward(step, worker);
+    void forward_rounded(const Step& step, const Worker& worker) override {
         round_kernel(worker);
-        in_halves_.take(step, worker, in_.values, in_.features);
         worker.each(step.blocks * w_.out_height, [&](int task) {
             Unit unit;
             forward_row(unit, step, task / w_.out_height, task % w_.out_height,
@@ -51,7 +38,6 @@ public:
         });
     }
 
-private:
     struct TileScratch {  // of one thread
         std::vector<TileRun> runs;
         Buffer<Pair> errors;  // [position][pair of lanes][16 filters]
@@ -201,8 +187,6 @@ private:
         store(bias, sum);
     }
 
-    const std::unique_ptr<Op> running_;  // does what is not training
-    TensorHalves in_halves_, out_halves_;
     Buffer<Half> forward_kernel_, back_kernel_;
     std::vector<TileScratch> tiles_;
 };
