@@ -164,6 +164,9 @@
     }
     changed();
   });
+  // No gesture of the browser's own begins on the pad: a long press would end the stroke, and after a
+  // quick one the browser takes the next tap, on Clear perhaps, for the end of a fling.
+  pad.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"])
     pad.addEventListener(name, (event) => {
       if (event.pointerId === pointer) pointer = null;
