@@ -70,6 +70,7 @@ struct Add {
         store(to + at, value);
         return value;
     }
+    void expect(std::size_t at) const { __builtin_prefetch(to + at, 1); }
 
     float* to;
     float scale;
@@ -87,6 +88,9 @@ struct Momentum {
         const V value = moved(load(to + at), at, gradient);
         store(to + at, value);
         return value;
+    }
+    void expect(std::size_t at) const {
+        for (float* numbers : {to, first}) __builtin_prefetch(numbers + at, 1);
     }
 
     float *to, *first;
@@ -108,6 +112,9 @@ struct Adam {
         const V value = moved(load(to + at), at, gradient);
         store(to + at, value);
         return value;
+    }
+    void expect(std::size_t at) const {
+        for (float* numbers : {to, first, second}) __builtin_prefetch(numbers + at, 1);
     }
 
     float *to, *first, *second;
@@ -132,6 +139,7 @@ struct WithAll {
                                              value * (1 - average_momentum)));
         return value;
     }
+    void expect(std::size_t at) const { inner.expect(at); }
 
     Inner inner;
     float clip_value, decay;  // of a weight, in this step; 0: none

@@ -31,7 +31,8 @@ namespace inkproof {
 //   FEW_PANELS              one lane of a dense layer so many panels at a time
 //   PANELS_AT_ONCE          panels that a forward product works on together
 //   SPARSE_PANELS           panels that the two products of sparse inputs work on together
-//   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache
+//   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache, of
+//                           which another thread of the core may need half
 //   PANELS_IN_CACHE         updated and then used while the second-level cache has them
 //   PANELS_A_TASK           the same where threads share a layer: fewer, so that none waits long
 #if INKPROOF_VL == 16
@@ -40,7 +41,7 @@ constexpr int PANELS_AT_ONCE = 8, SPARSE_PANELS = 8, SPARSE_INPUTS = 72;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 8;
 #elif INKPROOF_VL == 8
 constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
-constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6, SPARSE_INPUTS = 112;
+constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6, SPARSE_INPUTS = 64;
 constexpr int PANELS_IN_CACHE = 12, PANELS_A_TASK = 4;
 #else
 constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
@@ -49,6 +50,7 @@ constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 #endif
 constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
+constexpr int COLUMNS_AHEAD = 4;     // sparse inputs whose weights are asked for before their update
 
 template <int N>
 struct Int {

@@ -570,6 +570,9 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
         constexpr int P = decltype(count)::value;
         const SparseInputs::Column* end = inputs.columns.data() + columns.end;
         for (const auto* column = inputs.columns.data() + columns.begin; column < end; ++column) {
+            const auto* later = column + std::min<std::ptrdiff_t>(COLUMNS_AHEAD, end - column - 1);
+#pragma GCC unroll 16
+            for (int p = 0; p < P; ++p) use.expect(at + later->offset + p * panel_stride);
             sparse_update<P>(use, at + column->offset, panel_stride, entries + column->begin,
                              entries + column->end, t);
         }
