@@ -48,6 +48,7 @@ _P = ParamSpec("_P")
 
 DPI: Final = 160
 """Pixels an inch of a PNG."""
+_SVG_DPI: Final = 72  # whatever is asked for: its unit is the point
 _COLOUR: Final = re.compile(rb"#[0-9a-f]{6}\b")
 
 _SETTINGS: Final = {
@@ -200,11 +201,34 @@ def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:
     out = io.BytesIO()
     # Neither the date nor the software's version, so that the bytes change only with the figure.
     nothing = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
-    with _settings():
+    with _settings(), _laid_out(figure, DPI if form == "png" else _SVG_DPI):
         figure.savefig(
             out, format=form, dpi=DPI, metadata=nothing, facecolor=figure.get_facecolor()
         )
     return out.getvalue()
+
+
+@contextmanager
+def _laid_out(figure: Figure, dpi: float) -> Iterator[None]:
+    """Lay a figure out once: savefig does it twice, and draws everything twice for it.
+
+    Parameters
+    ----------
+    dpi : at which it is going to be drawn
+    """
+    engine = figure.get_layout_engine()
+    if engine is None:
+        yield
+        return
+    own_dpi = figure.dpi
+    figure.set_dpi(dpi)
+    engine.execute(figure)
+    figure.set_layout_engine(None)
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
+        figure.set_dpi(own_dpi)
 
 
 def recoloured(svg: bytes, theme: Theme) -> bytes:
