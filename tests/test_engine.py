@@ -84,7 +84,7 @@ def assert_close(found, expected, tolerance=1e-5):
 
 
 @st.composite
-def problems(draw, batch_sizes=(1, 2, 31, 32, 33, 100)):
+def problems(draw, batch_sizes=(1, 2, 31, 32, 33, 100, 129, 300)):
     """Draw sizes, weights and data; a share of the inputs is zero, as in images."""
     depth = draw(st.integers(0, 3))
     sizes = [

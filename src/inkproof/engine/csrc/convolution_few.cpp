@@ -38,13 +38,13 @@ public:
         const int pieces = pieces_of(pooling_);
         worker.each(step.blocks * pieces, [&](int task) {
             const int block = task / pieces, piece = task % pieces;
-            const Range positions = positions_of(pooling_, piece);
             LaneScratch& scratch = lanes_of(worker);
-            const Place outputs = place_of(pooling_, out_.value(block, 0), positions, scratch);
+            const Piece outputs = piece_of(pooling_, piece, out_.value(block, 0), scratch);
+            const Range positions = outputs.positions;
             for (int position = positions.begin; position < positions.end; ++position)
-                forward_position(step, block, position, outputs, scratch);
+                forward_position(step, block, position, outputs.place, scratch);
             if (pooling_)
-                pooling_->pool(step, block, piece, outputs);
+                pooling_->pool(step, block, piece, outputs.place);
             else
                 show_row(step, block, piece);
         });
@@ -88,20 +88,22 @@ private:
         return lanes_[static_cast<std::size_t>(worker.member())];
     }
 
-    // Positions that are worked on together: a row, or as whoever comes after the convolution has them.
-    int pieces_of(const PieceErrors* after) const { return after ? after->pieces() : w_.out_height; }
-    Range positions_of(const PieceErrors* after, int piece) const {
-        return after ? after->pixels_of(piece)
-                     : Range{piece * w_.out_width, (piece + 1) * w_.out_width};
-    }
+    // Positions that are worked on together, and where their outputs are, or the errors of those.
+    struct Piece {
+        Range positions;
+        Place place;
+    };
 
-    // Where a piece's outputs are, or their errors: where nobody else needs them, they go no further
-    // than a cache.
-    Place place_of(const PieceErrors* after, float* numbers, Range positions,
-                   LaneScratch& scratch) const {
+    int pieces_of(const PieceErrors* after) const { return after ? after->pieces() : w_.out_height; }
+
+    // A row; or as whoever comes after the convolution has them: what nobody else needs goes no further
+    // than a cache. numbers: the block's, where there is nobody.
+    Piece piece_of(const PieceErrors* after, int piece, float* numbers, LaneScratch& scratch) const {
         const std::size_t stride = static_cast<std::size_t>(filters_) * BLOCK;
-        if (!after) return {numbers, 0, stride};
-        return {scratch.piece.get(), positions.begin, stride};
+        if (!after)
+            return {{piece * w_.out_width, (piece + 1) * w_.out_width}, {numbers, 0, stride}};
+        const Range positions = after->pixels_of(piece);
+        return {positions, {scratch.piece.get(), positions.begin, stride}};
     }
 
     static std::size_t most_positions(const PieceErrors& after) {
@@ -201,19 +203,10 @@ private:
         const Range mine = part_of(step.blocks * pieces, part);
         for (int task = mine.begin; task < mine.end; ++task) {
             const int block = task / pieces, piece = task % pieces;
-            if (pools_by_window_) {
+            if (pools_by_window_)
                 add_windows(step, block, piece, panel, filters, scratch);
-                continue;
-            }
-            const Range positions = positions_of(errors_, piece);
-            const Place errors = place_of(errors_, out_.error(block, 0), positions, scratch);
-            if (errors_)
-                errors_->send_back(step, block, piece, {panel * PANEL, panel * PANEL + filters},
-                                   errors);
-            in_pieces(positions.end - positions.begin, LANE_POSITIONS, [&](int first, int count) {
-                add_positions_by_lanes(block, step.vectors(block), positions.begin + first, count,
-                                       panel, filters, errors, scratch);
-            });
+            else
+                add_piece(step, block, piece, panel, filters, scratch);
         }
         for (int row = 0; row <= rows_; ++row)
             for (int f = 0; f < PANEL; f += VL) {
@@ -226,6 +219,19 @@ private:
                 for (int i = 1; i < VL; ++i) sum += tile[i];
                 store(g + row * PANEL + f, sum);
             }
+    }
+
+    void add_piece(const Step& step, int block, int piece, int panel, int filters,
+                   LaneScratch& scratch) const {
+        const Piece errors = piece_of(errors_, piece, out_.error(block, 0), scratch);
+        const Range positions = errors.positions;
+        if (errors_)
+            errors_->send_back(step, block, piece, {panel * PANEL, panel * PANEL + filters},
+                               errors.place);
+        in_pieces(positions.end - positions.begin, LANE_POSITIONS, [&](int first, int count) {
+            add_positions_by_lanes(block, step.vectors(block), positions.begin + first, count, panel,
+                                   filters, errors.place, scratch);
+        });
     }
 
     void add_positions_by_lanes(int block, int vectors, int first, int count, int panel, int filters,

@@ -73,11 +73,12 @@ std::size_t Graph::add(const std::vector<OpSpec>& specs, std::size_t at,
         Tensor& to = is_read || wanted == Function::gelu ? add_tensor(from.features) : from;
         ops_.push_back(make_activation(from, to, wanted));
     };
-    // Whether nobody else reads what comes in, and nothing learns before the operation that writes it.
-    const auto is_first = [&] {
-        return !ops_.empty() && !is_forked(in) &&
-               std::all_of(ops_.begin(), ops_.end() - 1,
-                           [](const auto& op) { return op->parameters().empty(); });
+    // Who writes what comes in, if nobody else reads that and nothing learns before; or else null.
+    const auto first_to_learn = [&]() -> Op* {
+        const bool is_it = !ops_.empty() && !is_forked(in) &&
+                           std::all_of(ops_.begin(), ops_.end() - 1,
+                                       [](const auto& op) { return op->parameters().empty(); });
+        return is_it ? ops_.back().get() : nullptr;
     };
     std::size_t next = at + 1;
     const auto is_next = [&](const char* kind) {
@@ -106,8 +107,7 @@ std::size_t Graph::add(const std::vector<OpSpec>& specs, std::size_t at,
         const bool is_max = spec.kind == "max_pool";
         const bool is_alone = !ops_.empty() && !is_forked(in);
         const bool masks = is_max && is_alone && ops_.back()->leave_mask();
-        ops_.push_back(make_pooling(in, out, w, is_max, masks,
-                                    is_first() ? ops_.back().get() : nullptr));
+        ops_.push_back(make_pooling(in, out, w, is_max, masks, first_to_learn()));
     } else if (spec.kind == "global_average") {
         ops_.push_back(make_global_average(in, add_tensor(n.at(1)), n.at(0), n.at(1)));
     } else if (spec.kind == "batch_normalization") {
@@ -122,7 +122,7 @@ std::size_t Graph::add(const std::vector<OpSpec>& specs, std::size_t at,
         Tensor& out = add_tensor(w.out_height * w.out_width * w.channels);
         ops_.push_back(make_batch_normalization(
             in, out, w, {n.at(2) != 0, n.at(3) != 0, spec.floats.at(0), spec.floats.at(1)},
-            f == Function::relu, ops_.empty() ? nullptr : ops_.back().get(), is_first()));
+            f == Function::relu, ops_.empty() ? nullptr : ops_.back().get(), first_to_learn()));
         if (!is_whole) activate(out, f);
     } else if (spec.kind == "dropout") {
         ops_.push_back(make_dropout(in, add_tensor(in.features), spec.floats.at(0),

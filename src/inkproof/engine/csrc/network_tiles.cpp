@@ -22,6 +22,9 @@ namespace inkproof {
 namespace {
 
 constexpr int TILE_INPUTS = 128;  // of two panels, that are updated and then multiplied at once
+// Lanes that go through together; larger batches in parts, for each of which the sums of the gradients
+// move through the caches once more, which costs as much as the products.
+constexpr int TILED_CHUNK_LANES = 512;
 
 Range times(Range range, int factor) { return {range.begin * factor, range.end * factor}; }
 
@@ -529,8 +532,8 @@ Totals Network::pass_by(bool descends, const Data& data, const std::int64_t* lab
                         const std::int64_t* order, std::int64_t count, const PassOptions& options,
                         const std::function<bool(std::int64_t)>& poll) {
     const auto batch_size = static_cast<int>(std::min(options.batch_size, count));
-    const int chunk = std::min(batch_size, CHUNK_LANES);
-    const bool fused = descends && batch_size <= CHUNK_LANES;
+    const int chunk = std::min(batch_size, TILED_CHUNK_LANES);
+    const bool fused = descends && batch_size <= TILED_CHUNK_LANES;
     reserve_training(chunk);
     if (!tiles_ || tiles_->blocks < (chunk + BLOCK - 1) / BLOCK)
         tiles_ = std::make_shared<Tiles>(layers_, threads(), chunk);

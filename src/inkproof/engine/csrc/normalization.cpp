@@ -17,7 +17,7 @@ constexpr int MOST_PIXELS = 4;      // of a window
 class BatchNormalizationOp : public Op, private PieceErrors {
 public:
     BatchNormalizationOp(Tensor& in, Tensor& out, const Window& window, const Normalization& how,
-                         bool is_relu, Op* before, bool is_first)
+                         bool is_relu, Op* before, Op* first)
         : Op(in, out), w_(window), how_(how), is_relu_(is_relu),
           positions_(window.height * window.width), channels_(window.channels),
           pixels_(window.kernel_height * window.kernel_width),
@@ -35,7 +35,7 @@ public:
             offsets_[i] = static_cast<std::ptrdiff_t>((y * window.width + x) * channels_) * BLOCK;
         }
         is_seen_ = before && before->watch(moments_);
-        is_asked_ = before && is_first && before->fetch(*this);
+        is_asked_ = first && first->fetch(*this);
         if (!is_seen_) moments_.divide((positions_ + WINDOWS_A_TASK - 1) / WINDOWS_A_TASK);
     }
 
@@ -398,8 +398,8 @@ bool can_normalize_with(const Window& w) {
 
 std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, const Window& window,
                                              const Normalization& how, bool is_relu, Op* before,
-                                             bool is_first) {
-    return std::make_unique<BatchNormalizationOp>(in, out, window, how, is_relu, before, is_first);
+                                             Op* first) {
+    return std::make_unique<BatchNormalizationOp>(in, out, window, how, is_relu, before, first);
 }
 
 }  // namespace inkproof

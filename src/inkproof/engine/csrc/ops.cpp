@@ -278,9 +278,9 @@ private:
 
 class PoolingOp : public Op, private PiecePooling {
 public:
-    PoolingOp(Tensor& in, Tensor& out, const Window& window, bool is_max, bool masks, Op* before)
+    PoolingOp(Tensor& in, Tensor& out, const Window& window, bool is_max, bool masks, Op* first)
         : Op(in, out), w_(window), is_max_(is_max), masks_(masks) {
-        is_adopted_ = before && is_max && shares_no_rows() && before->adopt(*this);
+        is_adopted_ = first && is_max && shares_no_rows() && first->adopt(*this);
     }
 
     void reserve(int blocks, int, bool training) override {
@@ -351,8 +351,8 @@ private:
     const Window& window() const override { return w_; }
     Pooled pooled(const Step& step, int block, int position) const override {
         const int output = position * w_.channels;
-        return {out_.value(block, output), step.training ? chosen_at(block, output, 0) : nullptr,
-                out_.error(block, output)};
+        if (!step.training) return {out_.value(block, output), nullptr, nullptr};
+        return {out_.value(block, output), chosen_at(block, output, 0), out_.error(block, output)};
     }
 
     void pool(const Step& step, int block, int oy, Place x) override {
@@ -572,8 +572,8 @@ std::unique_ptr<Op> make_fork(Tensor& forked, const Tensor& joined) {
 }
 
 std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max,
-                                 bool masks, Op* before) {
-    return std::make_unique<PoolingOp>(in, out, window, is_max, masks, before);
+                                 bool masks, Op* first) {
+    return std::make_unique<PoolingOp>(in, out, window, is_max, masks, first);
 }
 
 std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels) {

@@ -132,7 +132,7 @@ public:
     struct Pooled {  // of a window, [channel][32 lanes]
         float* greatest;
         std::uint16_t* chosen;  // which pixel was the first that is the greatest; null if nobody asks
-        const float* errors;
+        const float* errors;    // null if nobody learns
     };
     virtual const Window& window() const = 0;
     virtual Pooled pooled(const Step& step, int block, int position) const = 0;
@@ -211,21 +211,22 @@ std::unique_ptr<Op> make_dense(Tensor& in, Tensor& out, bool has_bias, bool is_r
                                Factors factors);
 std::unique_ptr<Op> make_convolution(Tensor& in, Tensor& out, const Window& window, int filters,
                                      bool has_bias, bool is_relu, Factors factors);
-// masks: errors of inputs that are not above 0 are 0; of a maximum only. before: what writes the input,
-// if nobody else reads it, and nothing before that learns.
+// masks: errors of inputs that are not above 0 are 0; of a maximum only. first: what writes the input, if
+// nobody else reads that, and nothing before learns.
 std::unique_ptr<Op> make_pooling(Tensor& in, Tensor& out, const Window& window, bool is_max,
-                                 bool masks, Op* before);
+                                 bool masks, Op* first);
 std::unique_ptr<Op> make_global_average(Tensor& in, Tensor& out, int positions, int channels);
 struct Normalization {  // of a batch
     bool center, scale;
     float momentum, epsilon;
 };
 // window: of the maximum pooling that is done together with it, if it can be; of one pixel: none.
-// before: what writes the input; is_first: nobody else reads the input, and nothing before that learns.
+// before: what writes the input; first: the same if nobody else reads that, and nothing before learns,
+// or else null.
 bool can_normalize_with(const Window& window);
 std::unique_ptr<Op> make_batch_normalization(Tensor& in, Tensor& out, const Window& window,
                                              const Normalization& how, bool is_relu, Op* before,
-                                             bool is_first);
+                                             Op* first);
 // number: tells the dropouts of one network apart.
 std::unique_ptr<Op> make_dropout(Tensor& in, Tensor& out, float rate, std::uint32_t number);
 std::unique_ptr<Op> make_activation(Tensor& in, Tensor& out, Function function);

@@ -165,6 +165,27 @@ HALF_CODE void gradient_tile(float* g, const Pair* const* x, const Pair* const* 
 }
 #endif
 
+// What F filters' sums of R rows and one of a bias begin from, and where they go.
+template <int R, int F>
+inline void load_lane_sums(V (&sum)[F][R], const float* from, std::size_t stride) {
+#pragma GCC unroll 16
+    for (int f = 0; f < F; ++f)
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) sum[f][r] = load(from + f * stride + r * VL);
+}
+
+// biases: to which the sums of the errors are added, or null.
+template <int R, int F>
+inline void store_lane_sums(const V (&sum)[F][R], const V (&bias)[F], float* to, std::size_t stride,
+                            float* biases) {
+#pragma GCC unroll 16
+    for (int f = 0; f < F; ++f) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) store(to + f * stride + r * VL, sum[f][r]);
+        if (biases) store(biases + f * stride, load(biases + f * stride) + bias[f]);
+    }
+}
+
 // The same gradient with the batch as the vector, each lane of which has sums of its own: for so few
 // rows that turning the errors would cost as much as their products.
 //
@@ -178,10 +199,7 @@ inline void lane_sums_tile(float* sums, std::size_t sums_stride, const float* co
                            const std::size_t* rows, const float* e, const float* outputs,
                            std::size_t e_stride, int positions, float* biases) {
     V sum[F][R], bias[F]{};
-#pragma GCC unroll 16
-    for (int f = 0; f < F; ++f)
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) sum[f][r] = load(sums + f * sums_stride + r * VL);
+    load_lane_sums(sum, sums, sums_stride);
     for (int p = 0; p < positions; ++p, e += e_stride) {
         V es[F];
 #pragma GCC unroll 16
@@ -200,12 +218,7 @@ inline void lane_sums_tile(float* sums, std::size_t sums_stride, const float* co
             for (int f = 0; f < F; ++f) sum[f][r] += xs * es[f];
         }
     }
-#pragma GCC unroll 16
-    for (int f = 0; f < F; ++f) {
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) store(sums + f * sums_stride + r * VL, sum[f][r]);
-        if (biases) store(biases + f * sums_stride, load(biases + f * sums_stride) + bias[f]);
-    }
+    store_lane_sums(sum, bias, sums, sums_stride, biases);
 }
 
 // The greatest of the outputs of N positions, and which was the first that is it, for U units of a
@@ -219,10 +232,7 @@ inline void pooled_tile(const float* w, const std::size_t* rows, int row_count,
                         const float* const* x, const float* bias, bool is_relu, float* y,
                         std::uint16_t* chosen) {
     V sum[U][N];
-#pragma GCC unroll 16
-    for (int u = 0; u < U; ++u)
-#pragma GCC unroll 16
-        for (int n = 0; n < N; ++n) sum[u][n] = splat(bias[u]);
+    begin_sums(sum, bias, y);
     for (int row = 0; row < row_count; ++row, w += PANEL) {
         V xs[N];
 #pragma GCC unroll 16
@@ -260,10 +270,7 @@ inline void pooled_sums_tile(float* sums, std::size_t sums_stride, const float* 
                              const std::uint16_t* chosen, std::size_t e_stride, int windows,
                              int pixels, float* biases) {
     V sum[F][R], bias[F]{};
-#pragma GCC unroll 16
-    for (int f = 0; f < F; ++f)
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) sum[f][r] = load(sums + f * sums_stride + r * VL);
+    load_lane_sums(sum, sums, sums_stride);
     for (int w = 0; w < windows; ++w, e += e_stride, chosen += e_stride, x += pixels) {
         V es[F];
         VI first[F];
@@ -287,12 +294,7 @@ inline void pooled_sums_tile(float* sums, std::size_t sums_stride, const float* 
             }
         }
     }
-#pragma GCC unroll 16
-    for (int f = 0; f < F; ++f) {
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) store(sums + f * sums_stride + r * VL, sum[f][r]);
-        if (biases) store(biases + f * sums_stride, load(biases + f * sums_stride) + bias[f]);
-    }
+    store_lane_sums(sum, bias, sums, sums_stride, biases);
 }
 
 // Calls f(first, count) for pieces of 0 .. n - 1 of about equal size, each at most `most`.
