@@ -35,18 +35,22 @@ namespace inkproof {
 //                           which another thread of the core may need half
 //   PANELS_IN_CACHE         updated and then used while the second-level cache has them
 //   PANELS_A_TASK           the same where threads share a layer: fewer, so that none waits long
+//   ASKS_AHEAD              whether a tile on the way back asks for the next one's weights
 #if INKPROOF_VL == 16
 constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 12, UPDATE_PANELS = 2;
 constexpr int PANELS_AT_ONCE = 8, SPARSE_PANELS = 8, SPARSE_INPUTS = 72;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 8;
+constexpr bool ASKS_AHEAD = false;
 #elif INKPROOF_VL == 8
 constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
 constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6, SPARSE_INPUTS = 64;
 constexpr int PANELS_IN_CACHE = 12, PANELS_A_TASK = 4;
+constexpr bool ASKS_AHEAD = true;
 #else
 constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
 constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2, SPARSE_INPUTS = 288;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
+constexpr bool ASKS_AHEAD = false;
 #endif
 constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
@@ -187,6 +191,14 @@ static inline void backward_tile(const float* w, const std::uint32_t* rows, int 
         for (int j = 0; j < NV; ++j) store(to[i] + j * VL, sum[i][j]);
 }
 
+// Asks for the weights of some listed inputs and units. A line holds 16 units of an input; the next 16
+// are far away, where no processor looks by itself.
+static inline void expect_rows(const float* w, const std::uint32_t* rows, Range inputs,
+                               const std::size_t* units, int unit_count) {
+    for (int k = inputs.begin; k < inputs.end; ++k)
+        for (int u = 0; u < unit_count; u += PANEL) __builtin_prefetch(w + row_at(rows, k) + units[u]);
+}
+
 // For the listed inputs in `wanted`.
 static inline void backward_rows(const float* w, const std::uint32_t* rows, Range wanted,
                                  const std::size_t* units, int unit_count, const float* e, float* d,
@@ -194,6 +206,8 @@ static inline void backward_rows(const float* w, const std::uint32_t* rows, Rang
     for (int k = wanted.begin; k < wanted.end; k += TILE)
         with_constant<TILE>(wanted.end - k < TILE ? wanted.end - k : TILE, [&](auto count) {
             constexpr int K = decltype(count)::value;
+            const int next = k + TILE, end = next + TILE < wanted.end ? next + TILE : wanted.end;
+            if (ASKS_AHEAD) expect_rows(w, rows, {next, end}, units, unit_count);
             int v = 0;
             for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
                 backward_tile<K, TILE_VECTORS>(w, rows, k, units, unit_count, e + v * VL,
