@@ -222,9 +222,9 @@ def _laid_out(figure: Figure, dpi: float) -> Iterator[None]:
         return
     own_dpi = figure.dpi
     figure.set_dpi(dpi)
-    engine.execute(figure)
-    figure.set_layout_engine(None)
     try:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
         yield
     finally:
         figure.set_layout_engine(engine)

@@ -51,15 +51,17 @@ public:
     }
 
     bool adopt(PiecePooling& pooling) override {
-        if (!fetch(pooling)) return false;
-        pooling_ = &pooling;
         const Window& p = pooling.window();
-        pools_by_window_ =
+        const bool is_small =
             p.kernel_height * p.kernel_width <= POOLED_PIXELS && p.stride_x >= p.kernel_width;
+        if (!is_small && !fetch(pooling)) return false;
+        pools_by_window_ = is_small;
+        pooling_ = &pooling;
+        errors_ = &pooling;
         return true;
     }
 
-    // Of tall windows a piece is more than a cache holds, and a task too large.
+    // Pieces are kept in a cache: of tall windows one is more than that holds, and a task too large.
     bool fetch(PieceErrors& errors) override {
         const auto features = most_positions(errors) * static_cast<std::size_t>(filters_);
         if (features * BLOCK * sizeof(float) > MOST_PIECE_BYTES) return false;

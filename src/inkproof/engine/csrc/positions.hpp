@@ -165,7 +165,7 @@ HALF_CODE void gradient_tile(float* g, const Pair* const* x, const Pair* const* 
 }
 #endif
 
-// What F filters' sums of R rows and one of a bias begin from, and where they go.
+// The sums of F filters by R rows, a vector of lanes each, from memory and back to it.
 template <int R, int F>
 inline void load_lane_sums(V (&sum)[F][R], const float* from, std::size_t stride) {
 #pragma GCC unroll 16
