@@ -174,6 +174,18 @@ inline void load_lane_sums(V (&sum)[F][R], const float* from, std::size_t stride
         for (int r = 0; r < R; ++r) sum[f][r] = load(from + f * stride + r * VL);
 }
 
+// What one position adds to them: x: where it is; rows: where the rows are from there.
+template <int R, int F>
+inline void add_lane_products(V (&sum)[F][R], const float* x, const std::size_t* rows,
+                              const V (&errors)[F]) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+        const V xs = load(x + rows[r]);
+#pragma GCC unroll 16
+        for (int f = 0; f < F; ++f) sum[f][r] += xs * errors[f];
+    }
+}
+
 // biases: to which the sums of the errors are added, or null.
 template <int R, int F>
 inline void store_lane_sums(const V (&sum)[F][R], const V (&bias)[F], float* to, std::size_t stride,
@@ -211,12 +223,7 @@ inline void lane_sums_tile(float* sums, std::size_t sums_stride, const float* co
             bias[f] += es[f];
         }
         if (outputs) outputs += e_stride;
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-            const V xs = load(x[p] + rows[r]);
-#pragma GCC unroll 16
-            for (int f = 0; f < F; ++f) sum[f][r] += xs * es[f];
-        }
+        add_lane_products(sum, x[p], rows, es);
     }
     store_lane_sums(sum, bias, sums, sums_stride, biases);
 }
@@ -286,12 +293,7 @@ inline void pooled_sums_tile(float* sums, std::size_t sums_stride, const float* 
             V part[F];
 #pragma GCC unroll 16
             for (int f = 0; f < F; ++f) part[f] = first[f] == pixel ? es[f] : V{};
-#pragma GCC unroll 16
-            for (int r = 0; r < R; ++r) {
-                const V xs = load(x[pixel] + rows[r]);
-#pragma GCC unroll 16
-                for (int f = 0; f < F; ++f) sum[f][r] += xs * part[f];
-            }
+            add_lane_products(sum, x[pixel], rows, part);
         }
     }
     store_lane_sums(sum, bias, sums, sums_stride, biases);
