@@ -91,14 +91,14 @@ public:
         if (input_errors && halves_) {
             send_back_halves(step, worker);
         } else if (input_errors) {
-            constexpr int rows = 32;
-            const int groups = (in_.features + rows - 1) / rows;
+            const int groups = (in_.features + BACKWARD_INPUTS - 1) / BACKWARD_INPUTS;
             worker.each(groups * step.blocks, [&](int task) {
-                const int first = task / step.blocks * rows, block = task % step.blocks;
-                const int end = std::min(first + rows, in_.features);
-                for (int u = 0; u < out_.features; u += INPUTS_AT_ONCE)
+                const int first = task / step.blocks * BACKWARD_INPUTS;
+                const int block = task % step.blocks;
+                const int end = std::min(first + BACKWARD_INPUTS, in_.features);
+                for (int u = 0; u < out_.features; u += UNITS_AT_ONCE)
                     backward_rows(kernel_.values.get(), nullptr, {first, end}, units_.data() + u,
-                                  std::min(INPUTS_AT_ONCE, out_.features - u),
+                                  std::min(UNITS_AT_ONCE, out_.features - u),
                                   out_.error(block, u), in_.error(block, 0), step.vectors(block),
                                   u == 0);
             });

@@ -54,6 +54,8 @@ constexpr bool ASKS_AHEAD = false;
 #endif
 constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
+constexpr int UNITS_AT_ONCE = 4096 / (TILE_VECTORS * VL);  // whose errors, of a tile's lanes, do
+constexpr int BACKWARD_INPUTS = 48;  // whose errors a task works out: a multiple of every tile
 constexpr int COLUMNS_AHEAD = 4;     // sparse inputs whose weights are asked for before their update
 
 template <int N>
@@ -199,22 +201,24 @@ static inline void expect_rows(const float* w, const std::uint32_t* rows, Range 
         for (int u = 0; u < unit_count; u += PANEL) __builtin_prefetch(w + row_at(rows, k) + units[u]);
 }
 
-// For the listed inputs in `wanted`.
+// For the listed inputs in `wanted`. All tiles read the same errors, which so stay in the first-level
+// cache; the weights come from the second one, once for each lot of lanes.
 static inline void backward_rows(const float* w, const std::uint32_t* rows, Range wanted,
                                  const std::size_t* units, int unit_count, const float* e, float* d,
                                  int vectors, bool first) {
-    for (int k = wanted.begin; k < wanted.end; k += TILE)
-        with_constant<TILE>(wanted.end - k < TILE ? wanted.end - k : TILE, [&](auto count) {
-            constexpr int K = decltype(count)::value;
-            const int next = k + TILE, end = next + TILE < wanted.end ? next + TILE : wanted.end;
-            if (ASKS_AHEAD) expect_rows(w, rows, {next, end}, units, unit_count);
-            int v = 0;
-            for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
-                backward_tile<K, TILE_VECTORS>(w, rows, k, units, unit_count, e + v * VL,
-                                               d + v * VL, first);
-            for (; v < vectors; ++v)
-                backward_tile<K, 1>(w, rows, k, units, unit_count, e + v * VL, d + v * VL, first);
-        });
+    for (int v = 0; v < vectors; v += TILE_VECTORS)
+        for (int k = wanted.begin; k < wanted.end; k += TILE)
+            with_constant<TILE>(wanted.end - k < TILE ? wanted.end - k : TILE, [&](auto count) {
+                constexpr int K = decltype(count)::value;
+                const int next = k + TILE, end = next + TILE < wanted.end ? next + TILE : wanted.end;
+                if (ASKS_AHEAD && v == 0) expect_rows(w, rows, {next, end}, units, unit_count);
+                const float* from = e + v * VL;
+                if (v + TILE_VECTORS <= vectors)
+                    backward_tile<K, TILE_VECTORS>(w, rows, k, units, unit_count, from, d + v * VL,
+                                                   first);
+                else
+                    backward_tile<K, 1>(w, rows, k, units, unit_count, from, d + v * VL, first);
+            });
 }
 
 // --- g[input][unit] = sum over lanes of x[input][lane] t[lane][unit] -----------------------------

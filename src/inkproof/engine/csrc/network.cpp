@@ -436,9 +436,9 @@ void Network::backward_shares(int index, const Batch& batch, int member, Scratch
         for (int block = 0; block < batch.blocks; ++block) {
             const auto b = static_cast<std::size_t>(block);
             const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
-            for (int u = 0; u == 0 || u < units.count; u += INPUTS_AT_ONCE)
+            for (int u = 0; u == 0 || u < units.count; u += UNITS_AT_ONCE)
                 backward_rows(layer.kernel.values.get(), below.rows, inputs, units.at + u,
-                              std::min(INPUTS_AT_ONCE, units.count - u),
+                              std::min(UNITS_AT_ONCE, units.count - u),
                               units.errors + b * units.block_stride + u * BLOCK,
                               into.get() + b * below_stride, vectors, u == 0);
         }

@@ -20,7 +20,6 @@ namespace inkproof {
 
 constexpr int CHUNK_LANES = 128;     // lanes that go through together: of more the activations leave
                                      // the second-level cache; larger batches in parts
-constexpr int BACKWARD_INPUTS = 48;  // whose errors a task works out: a multiple of every tile
 
 enum class Activation { linear, relu };
 
