@@ -92,6 +92,10 @@ class FakeNetwork:
         self.weights: list[Any] = []
         self.loads = 0
         self.batches: list[Any] = []
+        self.shares: list[int | None] = []
+
+    def share_among(self, threads: int | None) -> None:
+        self.shares.append(threads)
 
     def set_weights(self, weights: list[Any]) -> None:
         self.weights = [array.copy() for array in weights]
@@ -350,6 +354,29 @@ def test_the_network_is_kept_until_the_weights_change(networks: list[FakeNetwork
     model.set_weights([np.zeros_like(array) for array in model.weights()])
     np.testing.assert_allclose(model.predict(image), np.full((1, 3), 1 / 3), rtol=1e-6)
     assert [network.loads for network in networks] == [2]
+
+
+def test_predict_takes_as_many_threads_as_it_is_told(networks: list[FakeNetwork]):
+    model = small_model()
+    image = np.zeros((3, 2), np.uint8)
+    for threads in (None, 1, 1, 2, None):
+        model.predict(image, threads=threads)
+    assert networks[0].shares == [1, 2, None]
+    twin = pickle.loads(pickle.dumps(model))  # noqa: S301
+    twin.predict(image)
+    assert [network.shares for network in networks] == [[1, 2, None], []]
+
+
+def test_threads_change_no_prediction(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("INKPROOF_THREADS", "3")
+    model = small_model(seed=5)
+    images = np.random.default_rng(1).integers(0, 256, (300, 3, 2), dtype=np.uint8)
+    expected = model.predict(images)
+    for threads in (1, 2, None):
+        np.testing.assert_array_equal(model.predict(images, threads=threads), expected)
+    with pytest.raises(ConfigurationError, match=r"threads must be 1 to \d+, got 0"):
+        model.predict(images, threads=0)
+    np.testing.assert_array_equal(model.predict(images, threads=1), expected)
 
 
 def test_wrong_images_are_refused_before_the_engine_sees_them(networks: list[FakeNetwork]):

@@ -37,6 +37,7 @@ from inkproof.layers import (
     MaxPool2D,
     Residual,
 )
+from inkproof.model import Model
 from inkproof.optimizers import SGD, Adam, AdamW, Muon
 from inkproof.results import StudyResult, json_schema
 from inkproof.schedules import CosineDecay, OneCycle, PiecewiseConstantDecay
@@ -579,6 +580,20 @@ def test_the_last_run_has_the_cores_of_the_others(data, tmp_path, monkeypatch):
     run_study(study, tmp_path, jobs=3)
     record = json.loads((tmp_path / "a" / "seed-0" / "run.json").read_text())
     assert record["environment"]["threads"] == 3
+
+
+def test_runs_side_by_side_evaluate_with_their_own_threads(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("INKPROOF_THREADS", "4")
+    predict, seen = Model.predict, []
+
+    def noted(model, images, *arguments, threads=None, **more):
+        seen.append(threads)
+        return predict(model, images, *arguments, threads=threads, **more)
+
+    monkeypatch.setattr(Model, "predict", noted)
+    run_study(small(data, seeds=2, models=content(data)["models"][:1]), tmp_path, jobs=2)
+    assert set(seen) <= {2, 4}  # all cores where the other run has finished
+    assert 2 in seen
 
 
 def test_a_study_of_a_convolutional_network(data, tmp_path):

@@ -121,6 +121,7 @@ class Model:
         self._weights: list[npt.NDArray[np.float32]] | None = None
         self._network: Network | None = None
         self._network_is_current = False
+        self._threads: int | None = None  # that share its work
         self._lock = threading.RLock()
 
     @property
@@ -176,7 +177,7 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to this process: the engine's network and the lock."""
-        state = self.__dict__ | {"_network": None, "_network_is_current": False}
+        state = self.__dict__ | {"_network": None, "_network_is_current": False, "_threads": None}
         del state["_lock"]
         return state
 
@@ -306,7 +307,9 @@ class Model:
         """
         return flat_inputs(images, self._input_shape, where=f"model {self._name!r}")
 
-    def predict(self, images: npt.ArrayLike, batch_size: int = 8192) -> npt.NDArray[np.float32]:
+    def predict(
+        self, images: npt.ArrayLike, batch_size: int = 8192, *, threads: int | None = None
+    ) -> npt.NDArray[np.float32]:
         """Give each input's class probabilities. Preprocessing is inside: inputs are raw.
 
         Parameters
@@ -315,6 +318,7 @@ class Model:
             grey images may leave out the channels' axis; float32 (n, features) or (features,) for
             a model of vectors
         batch_size : how many go to the engine at a time; changes no result
+        threads : that share the work, as many as the cores if None; changes no result
 
         Returns
         -------
@@ -323,6 +327,7 @@ class Model:
         Raises
         ------
         ModelError : another shape or dtype than the model takes
+        ConfigurationError : ``batch_size`` or ``threads`` out of range
         UnsupportedError : the engine cannot compute this network
         """
         if batch_size < 1:
@@ -330,7 +335,7 @@ class Model:
         inputs = self.flat_inputs(images)
         result = np.empty((len(inputs), *self.output_shape), dtype=np.float32)
         with self._lock:
-            network = self._current_network()
+            network = self._current_network(threads)
             for begin in range(0, len(inputs), batch_size):
                 rows = slice(begin, begin + batch_size)
                 result[rows] = network.predict(
@@ -457,9 +462,12 @@ class Model:
             self._weights = initial_weights(self._specs, seed=self._seed)
         return self._weights
 
-    def _current_network(self) -> Network:
+    def _current_network(self, threads: int | None) -> Network:
         if self._network is None:
             self._network = _new_network(self._layers, self.layer_input_shape)
+        if threads != self._threads:
+            self._network.share_among(threads)
+            self._threads = threads
         if not self._network_is_current:
             self._network.set_weights(self._current_weights())
             self._network_is_current = True

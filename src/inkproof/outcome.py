@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from inkproof.comparison import Comparison, compare, rank
 from inkproof.comparison.pairs import Runs
 from inkproof.data import Split
 from inkproof.errors import InkproofError
+from inkproof.evaluation import Classifier
 from inkproof.results import (
     ComparisonResult,
     PairResult,
@@ -28,10 +30,28 @@ from inkproof.trust import Judgement, trust
 if TYPE_CHECKING:
     from inkproof.model import Model
 
-__all__ = ["asked", "compared", "robust", "stored_or_asked", "trusted"]
+__all__ = ["Sharer", "asked", "compared", "robust", "stored_or_asked", "trusted"]
 
 
-def asked(model: Model, validation: Split, test: Split) -> Extras:
+@dataclass(frozen=True, kw_only=True)
+class Sharer:
+    """A trained model that is asked while other runs are at work on the same cores.
+
+    Parameters
+    ----------
+    model : which one
+    threads : gives how many threads are its own
+    """
+
+    model: Model
+    threads: Callable[[], int]
+
+    def predict(self, images: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
+        """Give class probabilities, as :meth:`inkproof.Model.predict` does."""
+        return self.model.predict(images, threads=self.threads())
+
+
+def asked(model: Classifier, validation: Split, test: Split) -> Extras:
     """Ask a trained model what trust and robustness rest on."""
     images, right = count_right(model, test.images, test.labels)
     return Extras(
@@ -39,8 +59,14 @@ def asked(model: Model, validation: Split, test: Split) -> Extras:
     )
 
 
-def stored_or_asked(folder: Path, validation: Split, test: Split) -> Extras | None:
+def stored_or_asked(
+    folder: Path, validation: Split, test: Split, threads: Callable[[], int]
+) -> Extras | None:
     """Read what a complete run's model was asked, or ask it now and write that down.
+
+    Parameters
+    ----------
+    threads : gives how many threads are the run's own
 
     Returns
     -------
@@ -54,7 +80,8 @@ def stored_or_asked(folder: Path, validation: Split, test: Split) -> Extras | No
     )
     if found is None:
         try:
-            found = asked(read_model(folder), validation, test)
+            model = Sharer(model=read_model(folder), threads=threads)
+            found = asked(model, validation, test)
         except (InkproofError, OSError):
             return None
         write_extras(folder, found)

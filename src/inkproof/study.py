@@ -528,7 +528,7 @@ class _Runner:
                 stopped_by=stored.stopped_by,
                 best_epoch=stored.best_epoch,
                 validation_labels=validation.labels,
-                extras=outcome.stored_or_asked(folder, validation, dataset.test),
+                extras=outcome.stored_or_asked(folder, validation, dataset.test, self._threads),
             )
         self.tell(RunStarted(run=key))
         _make_folder(folder)
@@ -536,8 +536,9 @@ class _Runner:
         checkpoint = folder / run_folder.CHECKPOINT
         run = self.train(key, model, training, validation, config, checkpoint=checkpoint)
         seconds = time.perf_counter() - begin
-        evaluation = evaluate(model, dataset.test)
-        extras = outcome.asked(model, validation, dataset.test)
+        sharer = outcome.Sharer(model=model, threads=self._threads)
+        evaluation = evaluate(sharer, dataset.test)
+        extras = outcome.asked(sharer, validation, dataset.test)
         run_folder.write_extras(folder, extras)
         run_folder.write(
             folder,

@@ -175,7 +175,7 @@ class Network:
                     f"got {widest:,}"
                 )
         self.isa = checked_isa(isa, "isa") if isa else default_isa()
-        self.threads = _checked_threads(default_threads() if threads is None else threads)
+        self.threads = _checked_threads(threads)
         self.precision = usable_precision(precision, self.isa)
         self.factors = factors(self.precision, self.isa)
         self._options = {} if optimizer is None else dict(optimizer.engine_options())
@@ -192,17 +192,18 @@ class Network:
         self._general: Any = None if self._stack else self._new_general()
         self._newest: Any = self._fused or self._general
 
-    def share_among(self, threads: int) -> None:
-        """Let another number of threads share the work from here on; no result depends on it.
+    def share_among(self, threads: int | None) -> None:
+        """Let another number of threads share the work from here on, as for a new network.
 
         Raises
         ------
         ConfigurationError : ``threads`` out of range
         """
-        if _checked_threads(threads) == self.threads:
+        wanted = _checked_threads(threads)
+        if wanted == self.threads:
             return
         weights, memory = self.weights(), self.state()
-        self.threads = threads
+        self.threads = wanted
         self._make()
         self.set_weights(weights)
         self.set_state(memory)
@@ -588,7 +589,9 @@ def _is_plain(options: Mapping[str, Any]) -> bool:
     )
 
 
-def _checked_threads(threads: int) -> int:
+def _checked_threads(threads: int | None) -> int:
+    if threads is None:
+        return default_threads()
     if not 1 <= threads <= MAX_THREADS:
         raise ConfigurationError(f"threads must be 1 to {MAX_THREADS}, got {threads}")
     return threads
