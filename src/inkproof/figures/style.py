@@ -55,6 +55,7 @@ _SETTINGS: Final = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same everywhere
     "font.size": 10.0,
     "axes.titlesize": 10.5,
+    "axes.titley": 1.0,  # nothing stands above an axes that its title has to make room for
     "axes.labelsize": 10.0,
     "xtick.labelsize": 9.5,
     "ytick.labelsize": 9.5,
