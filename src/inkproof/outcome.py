@@ -15,7 +15,6 @@ from inkproof.comparison import Comparison, compare, rank
 from inkproof.comparison.pairs import Runs
 from inkproof.data import Split
 from inkproof.errors import InkproofError
-from inkproof.evaluation import Classifier
 from inkproof.results import (
     ComparisonResult,
     PairResult,
@@ -23,7 +22,7 @@ from inkproof.results import (
     RobustnessResult,
     TrustResult,
 )
-from inkproof.robustness import CHANGES, count_right, summarise
+from inkproof.robustness import CHANGES, Predicts, count_right, summarise
 from inkproof.run_folder import Extras, read_extras, read_model, write_extras
 from inkproof.trust import Judgement, trust
 
@@ -51,7 +50,7 @@ class Sharer:
         return self.model.predict(images, threads=self.threads())
 
 
-def asked(model: Classifier, validation: Split, test: Split) -> Extras:
+def asked(model: Predicts, validation: Split, test: Split) -> Extras:
     """Ask a trained model what trust and robustness rest on."""
     images, right = count_right(model, test.images, test.labels)
     return Extras(

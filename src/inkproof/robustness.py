@@ -27,7 +27,16 @@ from inkproof.results import RobustnessCurve, RobustnessResult
 from inkproof.statistics import mean_interval, wilson_interval
 from inkproof.wording import points
 
-__all__ = ["CHANGES", "MAX_DROP", "MOST_IMAGES", "Change", "changed", "count_right", "summarise"]
+__all__ = [
+    "CHANGES",
+    "MAX_DROP",
+    "MOST_IMAGES",
+    "Change",
+    "Predicts",
+    "changed",
+    "count_right",
+    "summarise",
+]
 
 MOST_IMAGES: Final = 2000
 """So many test images are changed, evenly spread over the split."""
