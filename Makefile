@@ -18,7 +18,7 @@ run: $(VENV)/run.stamp
 	$(BIN)/inkproof run
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: lint test
 
@@ -48,7 +48,7 @@ handwriting: $(VENV)/dev.stamp
 # Keras gets an environment of its own; INKPROOF_KERAS_PYTHON names another one.
 test-keras: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/dense.py --prepare --peers keras-tensorflow
-	$(BIN)/python -m pytest -n auto -m keras
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m keras
 
 # The engine without Python, under AddressSanitizer, UBSan, ThreadSanitizer and valgrind.
 sanitize:

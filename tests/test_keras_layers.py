@@ -50,7 +50,8 @@ from inkproof.layers import (
 )
 from reference_network import Reference
 
-pytestmark = pytest.mark.keras
+# One worker: what they share takes Keras two minutes.
+pytestmark = [pytest.mark.keras, pytest.mark.xdist_group("Keras' networks")]
 
 SCRIPT = Path(__file__).parent / "golden" / "keras_layers_fit.py"
 INSTALLED = Path(__file__).parents[1] / "build" / "bench" / "keras-tensorflow" / "bin" / "python"
