@@ -87,8 +87,10 @@ def forward(weights: list[Any], inputs: np.ndarray) -> np.ndarray:
 class FakeNetwork:
     """Stands for the engine's network and notes what it is asked."""
 
-    def __init__(self, layers: tuple[Layer, ...], input_shape: tuple[int, ...]) -> None:
-        self.layers, self.input_shape = layers, input_shape
+    def __init__(
+        self, layers: tuple[Layer, ...], input_shape: tuple[int, ...], threads: int | None
+    ) -> None:
+        self.layers, self.input_shape, self.threads = layers, input_shape, threads
         self.weights: list[Any] = []
         self.loads = 0
         self.batches: list[Any] = []
@@ -365,6 +367,11 @@ def test_predict_takes_as_many_threads_as_it_is_told(networks: list[FakeNetwork]
     twin = pickle.loads(pickle.dumps(model))  # noqa: S301
     twin.predict(image)
     assert [network.shares for network in networks] == [[1, 2, None], []]
+    other = small_model()
+    other.predict(image, threads=1)
+    other.predict(image, threads=2)
+    assert [network.threads for network in networks] == [None, None, 1]
+    assert networks[2].shares == [2]
 
 
 def test_threads_change_no_prediction(monkeypatch: pytest.MonkeyPatch):

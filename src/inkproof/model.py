@@ -177,7 +177,7 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to this process: the engine's network and the lock."""
-        state = self.__dict__ | {"_network": None, "_network_is_current": False, "_threads": None}
+        state = self.__dict__ | {"_network": None, "_network_is_current": False}
         del state["_lock"]
         return state
 
@@ -464,10 +464,10 @@ class Model:
 
     def _current_network(self, threads: int | None) -> Network:
         if self._network is None:
-            self._network = _new_network(self._layers, self.layer_input_shape)
-        if threads != self._threads:
+            self._network = _new_network(self._layers, self.layer_input_shape, threads)
+        elif threads != self._threads:
             self._network.share_among(threads)
-            self._threads = threads
+        self._threads = threads
         if not self._network_is_current:
             self._network.set_weights(self._current_weights())
             self._network_is_current = True
@@ -495,10 +495,10 @@ class Model:
         return tuple(names)
 
 
-def _new_network(layers: tuple[Layer, ...], input_shape: Shape) -> Network:
+def _new_network(layers: tuple[Layer, ...], input_shape: Shape, threads: int | None) -> Network:
     from inkproof.engine import Network
 
-    return Network(layers, input_shape)
+    return Network(layers, input_shape, threads=threads)
 
 
 def _checked_seed(seed: object) -> int:
