@@ -187,6 +187,27 @@ def test_large_batches_go_through_in_parts(batch_size):
             assert np.abs(got - want).max() <= 1e-5
 
 
+@pytest.mark.parametrize("isa", VARIANTS)
+def test_descent_of_weights_that_outgrow_the_caches(isa):
+    rng = np.random.default_rng(4)
+    sizes = [784, 1500, 1390, 10]  # 13 MB
+    weights = random_weights(sizes, rng)
+    x = rng.uniform(-1, 1, (70, 784)).astype(np.float32)
+    labels = rng.integers(0, 10, 70)
+    reference = Reference(weights, "linear")  # no kink in so many sums
+    for first in (0, 32, 64):
+        reference.descend(x[first : first + 32], labels[first : first + 32], 0.05)
+    found = []
+    for threads in (1, 2):
+        net = network(sizes, threads=threads, isa=isa, activation="linear")
+        net.set_weights(weights)
+        net.train(net.prepare(x), labels, np.arange(70), batch_size=32, learning_rate=0.05)
+        found.append(net.weights())
+    for one, two, want in zip(*found, reference.weights, strict=True):
+        assert one.tobytes() == two.tobytes()
+        assert np.abs(one - want).max() <= 1e-5
+
+
 def trained(sizes, x, labels, order, *, threads, isa=None, batch_size=32, passes=1):
     net = network(sizes, threads=threads, isa=isa)
     net.set_weights(random_weights(sizes, np.random.default_rng(0)))

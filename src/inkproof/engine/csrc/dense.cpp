@@ -136,7 +136,8 @@ private:
         }
         with_use(step.descent, kernel_, [&](const auto& use) {
             update_panels(use, at, 0, 1, nullptr, {first, first + count}, in_.value(0, 0),
-                          in_.stride, lane(0) + panel * PANEL, lane_stride_, step.lanes);
+                          in_.stride, lane(0) + panel * PANEL, lane_stride_, step.lanes,
+                          kernel_.values.size() * sizeof(float) > BEYOND_CACHES);
         });
     }
 

@@ -33,7 +33,7 @@ namespace inkproof {
 //   SPARSE_PANELS           panels that the two products of sparse inputs work on together
 //   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache, of
 //                           which another thread of the core may need half
-//   PANELS_IN_CACHE         updated and then used while the second-level cache has them
+//   PANELS_IN_CACHE         at most updated and then used while the second-level cache has them
 //   PANELS_A_TASK           the same where threads share a layer: fewer, so that none waits long
 //   ASKS_AHEAD              whether a tile on the way back asks for the next one's weights
 #if INKPROOF_VL == 16
@@ -52,11 +52,13 @@ constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2, SPARSE_INPUTS = 288;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 constexpr bool ASKS_AHEAD = false;
 #endif
+constexpr int BYTES_IN_CACHE = 640 << 10;  // of such panels: fewer where a layer has many inputs
 constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
 constexpr int INPUTS_AT_ONCE = 128;  // inputs whose activations stay in the first-level cache
 constexpr int UNITS_AT_ONCE = 4096 / (TILE_VECTORS * VL);  // whose errors, of a tile's lanes, do
 constexpr int BACKWARD_INPUTS = 48;  // whose errors a task works out: a multiple of every tile
 constexpr int COLUMNS_AHEAD = 4;     // sparse inputs whose weights are asked for before their update
+constexpr std::size_t BEYOND_CACHES = 12 << 20;  // bytes of weights that come from memory each step
 
 template <int N>
 struct Int {
@@ -267,16 +269,22 @@ static inline void update_tile(const Use use, std::size_t at, std::size_t panel_
                 use(p * panel_stride + to[i] + j * VL, sum[i][p * VP + j]);
 }
 
-// For the listed inputs in `wanted`; x: from the first of all that are listed.
+// For the listed inputs in `wanted`; x: from the first of all that are listed. asks: each tile for the
+// next one's weights, which come from memory.
 template <typename Use>
 static inline void update_panels(const Use& use, std::size_t at, std::size_t panel_stride,
                                  int panels, const std::uint32_t* rows, Range wanted,
                                  const float* x, std::size_t block_stride, const float* t,
-                                 std::size_t t_stride, int lanes) {
+                                 std::size_t t_stride, int lanes, bool asks) {
     for (int k = wanted.begin; k < wanted.end; k += UPDATE_INPUTS)
         with_constant<UPDATE_INPUTS>(
             wanted.end - k < UPDATE_INPUTS ? wanted.end - k : UPDATE_INPUTS, [&](auto count) {
                 constexpr int K = decltype(count)::value;
+                const int next = k + K, whole = next + UPDATE_INPUTS;
+                const int end = whole < wanted.end ? whole : wanted.end;
+                for (int i = next; asks && i < end; ++i)
+                    for (int p = 0; p < panels; ++p)
+                        use.expect(at + p * panel_stride + row_at(rows, i));
                 int p = 0;
                 for (; p + UPDATE_PANELS <= panels; p += UPDATE_PANELS)
                     update_tile<K, UPDATE_PANELS>(use, at + p * panel_stride, panel_stride, rows,

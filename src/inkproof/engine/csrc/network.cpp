@@ -36,10 +36,13 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads, Factors facto
                      !(is_last && spec.units <= NARROW_UNITS);
         layers_.push_back(std::move(layer));
     }
+    std::size_t weights = 0;
     for (Layer& layer : layers_) {
         parameters_.push_back(&layer.kernel);
         parameters_.push_back(&layer.bias);
+        weights += layer.kernel.values.size();
     }
+    is_large_ = weights * sizeof(float) > BEYOND_CACHES;
     last_in_shares_ = !uses_tiles_ && layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
     input_parts_ = Data::parts(specs.front().inputs);
     const int inputs = specs.front().inputs;
@@ -550,7 +553,7 @@ void Network::update_listed(int index, const Batch& batch, const Operand& from, 
             update_panels(use, group * layer.kernel.panel_stride, layer.kernel.panel_stride,
                           std::min(UPDATE_PANELS, panels.end - group), from.rows,
                           {k, std::min(k + INPUTS_AT_ONCE, mine.end)}, from.x, from.block_stride,
-                          t + group * PANEL, layer.lane_stride, batch.lanes);
+                          t + group * PANEL, layer.lane_stride, batch.lanes, is_large_);
     if (!moves_all) return;
     each_unlisted(from.rows, mine, inputs, 1, [&](std::uint32_t row) {
         for (int p = panels.begin; p < panels.end; ++p)
@@ -590,6 +593,13 @@ void Network::update_biases(int index, const Batch& batch, Range panels, const D
             use(static_cast<std::size_t>(u), sum);
         }
     });
+}
+
+// How many of a layer's panels are updated before they are used.
+int Network::panels_in_cache(const Layer& layer) const {
+    const int panel_bytes = layer.spec.inputs * PANEL * static_cast<int>(sizeof(float));
+    const int fitting = BYTES_IN_CACHE / panel_bytes / UPDATE_PANELS * UPDATE_PANELS;
+    return std::clamp(fitting, UPDATE_PANELS, threads() == 1 ? PANELS_IN_CACHE : PANELS_A_TASK);
 }
 
 Range Network::my_panels(const Layer& layer, int member) const {
@@ -740,9 +750,8 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
                               in_shares ? my_share_inputs(member) : Range{0, layer.spec.inputs});
                 if (layer.wide) {
                     const bool by_lists = i == 0 && sparse;
-                    const int alone = by_lists ? layer.panels : PANELS_IN_CACHE;
-                    const int together = by_lists ? SPARSE_PANELS : PANELS_A_TASK;
-                    const int most = threads() == 1 ? alone : together;
+                    const int most = by_lists ? (threads() == 1 ? layer.panels : SPARSE_PANELS)
+                                              : panels_in_cache(layer);
                     team_.pieces(member, layer.panels, UPDATE_PANELS, most, [&](Range some) {
                         if (by_lists)
                             return forward_sparse(before, &descent, batch, member, some,

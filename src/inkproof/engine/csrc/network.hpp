@@ -220,6 +220,7 @@ private:
     void softmax(const Batch& batch, const std::int64_t* labels, std::int64_t first,
                  float* probabilities, float* losses, std::int32_t* hits) const;
 
+    int panels_in_cache(const Layer& layer) const;
     Range my_panels(const Layer& layer, int member) const;
     Range my_inputs(const Layer& layer, int member) const;
     Range my_share_inputs(int member) const;
@@ -253,6 +254,7 @@ private:
     std::vector<Buffer<float>> errors_;       // of each layer, [block][unit][lane]
     std::vector<Buffer<float>> transposed_;   // the same, [lane][unit]
     std::vector<Buffer<Pair>> transposed_pairs_;  // and [pair of lanes][unit]
+    bool is_large_ = false;                   // its weights come from memory each step
     bool last_in_shares_;                     // the last layer's outputs are sums of two shares
     Buffer<float> output_shares_[2];          // of the last layer, by half of its inputs
     Buffer<float> other_share_;               // of the errors, [block][unit][lane], see share_of
