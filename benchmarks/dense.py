@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -181,7 +180,7 @@ def measure(name: str, peers: list[environments.Peer], given: argparse.Namespace
         "learning_rate": workload.learning_rate,
         "training_flops_per_epoch": training_flops(features, workload, count),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/dense.py", *sys.argv[1:]]),
+        "command": machine.command("benchmarks/dense.py"),
         "commit": commit(),
         "machine": facts,
         "failed": failed,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -77,7 +76,7 @@ def measure(network: str, given: argparse.Namespace) -> dict[str, Any]:
         "benchmark": "inference",
         "workload": f"inference-{network}",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/inference.py", *sys.argv[1:]]),
+        "command": machine.command("benchmarks/inference.py"),
         "commit": commit(),
         "machine": facts,
         "sizes": list(SIZES),

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["busy_seconds", "cores", "describe"]
+__all__ = ["busy_seconds", "command", "cores", "describe"]
 
 
 def cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def command(script: str) -> str:
+    """Tell how a benchmark was called, but not where its results went."""
+    given = sys.argv[1:]
+    told = [
+        word
+        for at, word in enumerate(given)
+        if not word.startswith("--out") and (at == 0 or given[at - 1] != "--out")
+    ]
+    return shlex.join(["python", script, *told])
 
 
 def describe() -> dict[str, Any]:
