@@ -337,6 +337,11 @@ class TestByHeart:
         one = levels([0.01] * 6, [val_loss] * 6, accuracy, 0.98)
         assert by_code(diagnose(one))["IPF006"].status == status
 
+    def test_a_loss_of_next_to_nothing_has_no_ratio(self):
+        known = [levels([loss] * 6, [1.0] * 6, 1.0, 0.98) for loss in (0.0, 5e-324, 0.25)]
+        evidence = by_code(diagnose_runs(known, name="m"))["IPF006"].evidence
+        assert evidence["loss_ratios"] == [None, None, 4.0]
+
 
 class TestAnyHistory:
     @given(one=histories(), images=st.one_of(st.none(), st.integers(1, 10**6)))
@@ -346,6 +351,7 @@ class TestAnyHistory:
             assert finding.explanation.startswith("m: ")
             assert finding.explanation.endswith(".")
             assert "nan" not in finding.explanation
+            assert "inf %" not in finding.explanation
             json.dumps(finding.evidence, allow_nan=False)
 
     @given(runs=st.lists(histories(), min_size=1, max_size=5))

@@ -108,6 +108,8 @@ TITLES: Final[Mapping[str, tuple[str, Severity]]] = {
     "IPF006": ("Not learned by heart", "info"),
 }
 
+_LEAST_LOSS: Final = 1e-6  # in nats; of less, percentages say nothing
+
 _Values = npt.NDArray[np.float64]
 
 
@@ -431,8 +433,8 @@ _CHECKS: Final[Mapping[str, tuple[Callable[[_Curves], Outcome], int, bool]]] = {
 
 
 def _change(size: float, of: float) -> str:
-    """Write a change as a percentage of a loss, or in nats where the loss is 0."""
-    return f"{100 * size / of:.1f} %" if of > 0 else nats(size)
+    """Write a change as a percentage of a loss, or in nats where the loss is next to nothing."""
+    return f"{100 * size / of:.1f} %" if of >= _LEAST_LOSS else nats(size)
 
 
 def _levels(values: _Values) -> _Values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -139,14 +140,18 @@ def _summarise_divergence(runs: _Evidence, failed: int, _level: float) -> _Summa
 
 def _summarise_by_heart(runs: _Evidence, failed: int, _level: float) -> _Summary:
     accuracies = [float(run["accuracy"]) for run in runs]
-    ratios = [
-        float(run["val_loss"]) / float(run["loss"]) if run["loss"] > 0 else None for run in runs
-    ]
+    ratios = [_ratio(float(run["val_loss"]), float(run["loss"])) for run in runs]
     explanation = (
         f"At the end {percent(min(accuracies))} to {percent(max(accuracies))} of the training"
         f" images are right; {_of(failed, len(runs))} know them by heart."
     )
     return explanation, {"accuracies": accuracies, "loss_ratios": ratios}
+
+
+def _ratio(one: float, other: float) -> float | None:
+    """Divide, or give None where the quotient is no finite number."""
+    quotient = one / other if other > 0 else math.inf
+    return quotient if math.isfinite(quotient) else None
 
 
 _SUMMARIES: Final[Mapping[str, Callable[[_Evidence, int, float], _Summary]]] = {
