@@ -261,7 +261,8 @@ def test_same_bits_over_twenty_repeats(isa):
 
 @pytest.mark.parametrize("isa", VARIANTS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_skipping_zero_inputs_changes_no_bit(isa, dtype):
+@pytest.mark.parametrize("batch_size", [32, 96])
+def test_skipping_zero_inputs_changes_no_bit(isa, dtype, batch_size):
     # Whether zeros are skipped is decided by the first thousand rows; the order names none of them.
     rng = np.random.default_rng(9)
     images = rng.integers(0, 256, (96, 300)).astype(dtype)
@@ -271,8 +272,9 @@ def test_skipping_zero_inputs_changes_no_bit(isa, dtype):
     full = np.concatenate([np.full((1024, 300), 9, dtype), images])
     empty = np.concatenate([np.zeros((1024, 300), dtype), images])
     sizes = [300, 100, 40, 10]
-    skipped = trained(sizes, empty, labels, order, threads=2, isa=isa, passes=2)
-    multiplied = trained(sizes, full, labels, order, threads=2, isa=isa, passes=2)
+    how = {"threads": 2, "isa": isa, "passes": 2, "batch_size": batch_size}
+    skipped = trained(sizes, empty, labels, order, **how)
+    multiplied = trained(sizes, full, labels, order, **how)
     assert_same_bits(skipped, multiplied)
 
 

@@ -11,7 +11,7 @@ namespace inkproof {
 namespace {
 
 constexpr std::int64_t LOOKED_AT = 1024;  // rows that decide whether data count as sparse
-constexpr float SPARSE_BELOW = 0.4f;      // share of inputs that are not zero
+constexpr float SPARSE_BELOW = 0.55f;      // share of inputs that are not zero
 constexpr int MOST_LISTED = 65535;        // inputs that 16 bits can name
 
 template <typename T>
@@ -21,17 +21,6 @@ bool mostly_zero(const T* raw, std::int64_t rows, int features) {
     std::size_t filled = 0;
     for (std::size_t i = 0; i < values; ++i) filled += raw[i] != 0;
     return static_cast<float>(filled) <= SPARSE_BELOW * static_cast<float>(values);
-}
-
-// Entries of VL inputs, one after the other.
-void store_entries(Entry* to, const std::uint16_t* inputs, V values) {
-    typedef std::uint16_t H __attribute__((vector_size(VL * 2)));
-    H numbers;
-    std::memcpy(&numbers, inputs, sizeof numbers);
-    const VU offsets = __builtin_convertvector(numbers, VU) * std::uint32_t{PANEL};
-    V both[2];
-    interleave(reinterpret_cast<V>(offsets), values, both[0], both[1]);
-    std::memcpy(to, both, sizeof both);
 }
 
 }  // namespace
@@ -61,35 +50,33 @@ void Data::list_filled(const T* raw) {
     if (!sparse_) return;
     const auto rows = static_cast<std::size_t>(rows_);
     const auto width = static_cast<std::size_t>(features_);
-    std::size_t filled = 0;
-    for (std::size_t i = 0; i < rows * width; ++i) filled += raw[i] != 0;
+    const auto words = static_cast<std::size_t>(parts(features_));
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < rows * width; ++i) count += raw[i] != 0;
     // More than is filled: what follows the last is read, and without a branch written, too.
-    features_of_ = Buffer<std::uint16_t>(filled + VL);
     if constexpr (std::is_same_v<T, float>)
-        float_values_ = Buffer<float>(filled + VL);
+        float_values_ = Buffer<float>(count + VL);
     else
-        byte_values_ = Buffer<std::uint8_t>(filled + VL);
-    starts_.reserve(rows);
-    bounds_.reserve(rows * static_cast<std::size_t>(parts(features_) + 1));
+        byte_values_ = Buffer<std::uint8_t>(count + VL);
+    filled_ = Buffer<std::uint64_t>(rows * words);
+    inputs_of_ = Buffer<std::uint16_t>(count + VL);
+    starts_.reserve(rows + 1);
     std::size_t at = 0;
     for (std::size_t row = 0; row < rows; ++row) {
-        const T* values = raw + row * width;
-        const std::size_t start = at;
-        starts_.push_back(start);
-        for (int begin = 0; begin < features_; begin += SPARSE_INPUTS) {
-            bounds_.push_back(static_cast<std::uint16_t>(at - start));
-            const int end = std::min(begin + SPARSE_INPUTS, features_);
-            for (int k = begin; k < end; ++k) {
-                features_of_[at] = static_cast<std::uint16_t>(k);
-                if constexpr (std::is_same_v<T, float>)
-                    float_values_[at] = values[k] * scale_;
-                else
-                    byte_values_[at] = values[k];
-                at += values[k] != 0;
-            }
+        starts_.push_back(at);
+        for (std::size_t k = 0; k < width; ++k) {
+            const T value = raw[row * width + k];
+            if constexpr (std::is_same_v<T, float>)
+                float_values_[at] = value * scale_;
+            else
+                byte_values_[at] = value;
+            inputs_of_[at] = static_cast<std::uint16_t>(k);
+            const std::uint64_t is_filled = value != 0;
+            filled_[row * words + k / WORD] |= is_filled << k % WORD;
+            at += is_filled;
         }
-        bounds_.push_back(static_cast<std::uint16_t>(at - start));
     }
+    starts_.push_back(at);
 }
 
 void Data::read(std::int64_t row, float* into, const Augmenter* augmenter, std::uint64_t seed,
@@ -123,7 +110,7 @@ template <typename T>
 void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, std::int64_t first,
                        int lanes, Range parts) const {
     const auto width = static_cast<std::size_t>(features_);
-    const int end = std::min(parts.end * SPARSE_INPUTS, features_);
+    const int end = std::min(parts.end * WORD, features_);
     for (int block = 0; block * BLOCK < lanes; ++block) {
         const int here = std::min(BLOCK, lanes - block * BLOCK);
         const T* rows[BLOCK];
@@ -132,7 +119,7 @@ void Data::gather_rows(const T* raw, Inputs& inputs, const std::int64_t* order, 
             rows[b] = raw + static_cast<std::size_t>(order ? order[at] : at) * width;
         }
         float* x = inputs.x.get() + static_cast<std::size_t>(block) * inputs.block_stride;
-        for (int k = parts.begin * SPARSE_INPUTS; k < end; k += VL)
+        for (int k = parts.begin * WORD; k < end; k += VL)
             for (int b = 0; b < BLOCK; b += VL) {
                 V tile[VL];
 #pragma GCC unroll 16
@@ -150,14 +137,15 @@ void Data::expect(Ahead& ahead, const std::int64_t* order, std::int64_t first, i
                   Range parts, bool as_lists) const {
     ahead.clear();
     const auto width = static_cast<std::size_t>(features_);
-    const auto whole = static_cast<std::size_t>(this->parts(features_));
-    const auto begin = static_cast<std::size_t>(std::min(parts.begin * SPARSE_INPUTS, features_));
-    const auto end = static_cast<std::size_t>(std::min(parts.end * SPARSE_INPUTS, features_));
+    const auto words = static_cast<std::size_t>(this->parts(features_));
+    const auto begin = static_cast<std::size_t>(std::min(parts.begin * WORD, features_));
+    const auto end = static_cast<std::size_t>(std::min(parts.end * WORD, features_));
     for (std::int64_t at = first; order && at < first + lanes; ++at) {
         const auto row = static_cast<std::size_t>(order[at]);
         if (as_lists) {
-            const std::size_t start = starts_[row], filled = bounds_[row * (whole + 1) + whole];
-            ahead.add(&features_of_[start], filled * sizeof(std::uint16_t));
+            const std::size_t start = starts_[row], filled = starts_[row + 1] - start;
+            ahead.add(&filled_[row * words], words * sizeof(std::uint64_t));
+            ahead.add(&inputs_of_[start], filled * sizeof(std::uint16_t));
             if (bytes_)
                 ahead.add(&byte_values_[start], filled);
             else
@@ -173,29 +161,37 @@ void Data::expect(Ahead& ahead, const std::int64_t* order, std::int64_t first, i
 void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t first,
                   int lanes) const {
     inputs.parts = parts(features_);
-    const auto width = static_cast<std::size_t>(inputs.parts + 1);
+    const auto words = static_cast<std::size_t>(inputs.parts);
     const auto row_of = [&](int lane) {
         return static_cast<std::size_t>(order ? order[first + lane] : first + lane);
     };
-    inputs.row_bounds.resize(static_cast<std::size_t>(lanes) * width);
-    std::size_t filled = 0;
+    inputs.row_filled.resize(static_cast<std::size_t>(lanes) * words);
+    inputs.row_begins.resize(static_cast<std::size_t>(lanes) * words + 1);
+    std::uint32_t count = 0;
     for (int lane = 0; lane < lanes; ++lane) {
-        const std::uint16_t* bounds = &bounds_[row_of(lane) * width];
-        std::uint32_t* to = &inputs.row_bounds[static_cast<std::size_t>(lane) * width];
-        for (std::size_t part = 0; part < width; ++part)
-            to[part] = static_cast<std::uint32_t>(filled) + bounds[part];
-        filled = to[width - 1];
+        const std::uint64_t* filled = filled_.get() + row_of(lane) * words;
+        const std::size_t at = static_cast<std::size_t>(lane) * words;
+        for (std::size_t part = 0; part < words; ++part) {
+            inputs.row_filled[at + part] = filled[part];
+            inputs.row_begins[at + part] = count;
+            count += static_cast<std::uint32_t>(__builtin_popcountll(filled[part]));
+        }
     }
-    if (inputs.rows.size() < filled + VL) inputs.rows = Buffer<Entry>(filled + filled / 8 + VL);
+    inputs.row_begins.back() = count;
+    if (inputs.row_values.size() < count + VL) {
+        inputs.row_values = Buffer<float>(count + count / 8 + VL);
+        inputs.row_inputs = Buffer<std::uint16_t>(count + count / 8 + VL);
+    }
     // By whole vectors: what is beyond a row's last is overwritten by the next row.
     const auto bring = [&](const auto* values, float scale) {
         for (int lane = 0; lane < lanes; ++lane) {
-            const std::uint32_t* bounds = &inputs.row_bounds[static_cast<std::size_t>(lane) * width];
-            const std::size_t start = starts_[row_of(lane)];
-            const std::uint32_t count = bounds[width - 1] - bounds[0];
-            for (std::uint32_t i = 0; i < count; i += VL)
-                store_entries(inputs.rows.get() + bounds[0] + i, &features_of_[start + i],
-                              read_vector(values + start + i, VL) * scale);
+            std::size_t to = inputs.row_begins[static_cast<std::size_t>(lane) * words];
+            const std::size_t end = starts_[row_of(lane) + 1];
+            for (std::size_t at = starts_[row_of(lane)]; at < end; at += VL, to += VL) {
+                const V scaled = read_vector(values + at, VL) * scale;
+                std::memcpy(&inputs.row_values[to], &scaled, sizeof scaled);
+                std::memcpy(&inputs.row_inputs[to], &inputs_of_[at], sizeof(std::uint16_t) * VL);
+            }
         }
     };
     if (bytes_)
@@ -204,38 +200,47 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
         bring(float_values_.get(), 1.0f);
 }
 
-// From the rows; counting sorts by input and, of each part's inputs, by the length of their lists.
-void SparseInputs::list_columns(int features, int lanes, std::size_t lane_stride,
-                                bool lists_all) {
-    counts.assign(static_cast<std::size_t>(features), 0);
-    const Entry* end = row(lanes - 1, parts);
-    for (const Entry* entry = rows.get(); entry != end; ++entry) ++counts[entry->offset / PANEL];
-    if (by_input.size() < rows.size()) by_input = Buffer<Entry>(rows.size());
+// From the rows; a counting sort of each part's inputs by how many lanes fill them.
+void SparseInputs::list_columns(int features, int lanes, bool lists_all) {
+    by_input.assign(static_cast<std::size_t>(features), Column{});
+    std::uint32_t at = 0;
+    for (int lane = 0; lane < lanes; ++lane) {
+        const std::uint64_t bit = std::uint64_t{1} << lane % WORD;
+        const std::uint32_t end = row_begins[static_cast<std::size_t>((lane + 1) * parts)];
+        for (; at < end; ++at) by_input[row_inputs[at]].filled[lane / WORD] |= bit;
+    }
+    if (column_values.size() < row_values.size()) column_values = Buffer<float>(row_values.size());
     columns.resize(static_cast<std::size_t>(features));
     column_bounds.assign(1, 0);
     std::uint32_t begin = 0;
-    const std::uint32_t shortest = lists_all ? 0 : 1;
-    for (int first = 0; first < features; first += SPARSE_INPUTS) {
-        const int after = std::min(first + SPARSE_INPUTS, features);
+    const std::size_t shortest = lists_all ? 0 : 1;
+    for (int first = 0; first < features; first += WORD) {
+        const int after = std::min(first + WORD, features);
+        std::uint8_t lengths[WORD];
         of_length.assign(static_cast<std::size_t>(lanes) + 1, 0);
-        for (int k = first; k < after; ++k) ++of_length[counts[static_cast<std::size_t>(k)]];
-        int at = column_bounds.back();
-        for (std::size_t length = shortest; length < of_length.size(); ++length)
-            at += std::exchange(of_length[length], at);
-        column_bounds.push_back(at);
         for (int k = first; k < after; ++k) {
-            std::uint32_t& count = counts[static_cast<std::size_t>(k)];
-            if (count < shortest) continue;
-            columns[static_cast<std::size_t>(of_length[count]++)] = {
-                static_cast<std::uint32_t>(k * PANEL), begin, begin + count};
-            begin += std::exchange(count, begin);
+            int length = 0;
+            for (std::uint64_t filled : by_input[static_cast<std::size_t>(k)].filled)
+                length += __builtin_popcountll(filled);
+            lengths[k - first] = static_cast<std::uint8_t>(length);
+            ++of_length[static_cast<std::size_t>(length)];
+        }
+        int end = column_bounds.back();
+        for (std::size_t length = shortest; length < of_length.size(); ++length)
+            end += std::exchange(of_length[length], end);
+        column_bounds.push_back(end);
+        for (int k = first; k < after; ++k) {
+            const std::size_t length = lengths[k - first];
+            if (length < shortest) continue;
+            Column& column = by_input[static_cast<std::size_t>(k)];
+            column.offset = static_cast<std::uint32_t>(k * PANEL);
+            column.begin = begin;
+            begin += static_cast<std::uint32_t>(length);
+            columns[static_cast<std::size_t>(of_length[length]++)] = column;
         }
     }
-    for (int lane = 0; lane < lanes; ++lane) {
-        const auto offset = static_cast<std::uint32_t>(static_cast<std::size_t>(lane) * lane_stride);
-        for (const Entry *entry = row(lane, 0), *last = row(lane, parts); entry != last; ++entry)
-            by_input[counts[entry->offset / PANEL]++] = {offset, entry->value};
-    }
+    for (std::size_t i = 0; i < at; ++i)
+        column_values[by_input[row_inputs[i]].begin++] = row_values[i];
 }
 
 }  // namespace inkproof

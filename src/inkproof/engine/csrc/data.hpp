@@ -51,30 +51,33 @@ struct Inputs {
     Buffer<float> x;               // [block][input][lane]
 };
 
-// The same where most are zero, of one thread: lists of those that are not.
-struct SparseInputs {
-    // Of each lane, by inputs in order; offset: input * PANEL.
-    Buffer<Entry> rows;
-    std::vector<std::uint32_t> row_bounds;  // [lane][part + 1]: where each part of its inputs begins
-    const Entry* row(int lane, int part) const {
-        return rows.get() + row_bounds[static_cast<std::size_t>(lane * (parts + 1) + part)];
-    }
+constexpr int CHUNK_LANES = 128;  // lanes that go through together: of more the activations leave
+                                  // the second-level cache; larger batches in parts
 
-    // Of each input that is not zero in the whole batch (or all), by lanes in order; offset: lane *
-    // lane_stride. The inputs come part by part. Within a part those come together that are filled in
-    // as many lanes: the processor foresees the end of a loop that is as long as the one before.
+// The same where most are zero, of one thread: which are not, and those.
+struct SparseInputs {
+    // Of each lane, part by part: bits of its inputs, and their values in order.
+    std::vector<std::uint64_t> row_filled;  // [lane][part]
+    std::vector<std::uint32_t> row_begins;  // [lane][part], and the end: of each part's values
+    Buffer<float> row_values;
+    Buffer<std::uint16_t> row_inputs;  // and which inputs have them
+
+    // Of each input that is not zero in the whole batch (or all): bits of its lanes, and their values
+    // in order. The inputs come part by part. Within a part those come together that are filled in as
+    // many lanes: the processor foresees the end of a loop that is as long as the one before.
     struct Column {
-        std::uint32_t offset;      // input * PANEL
-        std::uint32_t begin, end;  // of its entries
+        std::uint64_t filled[CHUNK_LANES / WORD];
+        std::uint32_t offset;  // input * PANEL
+        std::uint32_t begin;   // of its values
     };
     std::vector<Column> columns;
     std::vector<int> column_bounds;  // [part + 1]
-    Buffer<Entry> by_input;
+    Buffer<float> column_values;
 
-    void list_columns(int features, int lanes, std::size_t lane_stride, bool lists_all);
+    void list_columns(int features, int lanes, bool lists_all);
 
     int parts = 0;
-    std::vector<std::uint32_t> counts;  // of each input's entries; and where the next one goes
+    std::vector<Column> by_input;      // in the order of the inputs
     std::vector<int> of_length;
 };
 
@@ -93,7 +96,7 @@ public:
     bool sparse() const { return sparse_; }
 
     // How many parts the inputs fall into; a part's weights stay in the first-level cache.
-    static int parts(int features) { return (features + SPARSE_INPUTS - 1) / SPARSE_INPUTS; }
+    static int parts(int features) { return (features + WORD - 1) / WORD; }
 
     // Brings the rows order[first ...] (or just first ...) into some parts of the inputs of a batch.
     void gather(Inputs& inputs, const std::int64_t* order, std::int64_t first, int lanes,
@@ -132,12 +135,12 @@ private:
     float scale_, offset_;
     bool sparse_ = false;
 
-    // Of sparse data: each row's inputs that are not zero.
-    std::vector<std::size_t> starts_;      // [row]
-    std::vector<std::uint16_t> bounds_;    // [row][parts + 1], from the row's start
-    Buffer<std::uint16_t> features_of_;
+    // Of sparse data: which of each row's inputs are not zero, as bits and by number, and those.
+    Buffer<std::uint64_t> filled_;     // [row][part]
+    std::vector<std::size_t> starts_;  // [row + 1], of what follows
+    Buffer<std::uint16_t> inputs_of_;
     Buffer<std::uint8_t> byte_values_;
-    Buffer<float> float_values_;           // scaled
+    Buffer<float> float_values_;       // scaled
 };
 
 }  // namespace inkproof

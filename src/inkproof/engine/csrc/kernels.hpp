@@ -31,24 +31,22 @@ namespace inkproof {
 //   FEW_PANELS              one lane of a dense layer so many panels at a time
 //   PANELS_AT_ONCE          panels that a forward product works on together
 //   SPARSE_PANELS           panels that the two products of sparse inputs work on together
-//   SPARSE_INPUTS           and the inputs whose rows of those stay in the first-level cache, of
-//                           which another thread of the core may need half
 //   PANELS_IN_CACHE         at most updated and then used while the second-level cache has them
 //   PANELS_A_TASK           the same where threads share a layer: fewer, so that none waits long
 //   ASKS_AHEAD              whether a tile on the way back asks for the next one's weights
 #if INKPROOF_VL == 16
 constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 12, UPDATE_PANELS = 2;
-constexpr int PANELS_AT_ONCE = 8, SPARSE_PANELS = 8, SPARSE_INPUTS = 72;
+constexpr int PANELS_AT_ONCE = 8, SPARSE_PANELS = 8;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 8;
 constexpr bool ASKS_AHEAD = false;
 #elif INKPROOF_VL == 8
 constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
-constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6, SPARSE_INPUTS = 64;
+constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6;
 constexpr int PANELS_IN_CACHE = 12, PANELS_A_TASK = 4;
 constexpr bool ASKS_AHEAD = true;
 #else
 constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
-constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2, SPARSE_INPUTS = 288;
+constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 constexpr bool ASKS_AHEAD = false;
 #endif
@@ -297,50 +295,58 @@ static inline void update_panels(const Use& use, std::size_t at, std::size_t pan
 }
 
 // --- The same two products where most inputs are zero --------------------------------------------
+//
+// Which numbers are not zero, one bit each, takes the place of a list of where they are: an address
+// that comes from a bit is there at once, one that is loaded costs as much as the row it names.
 
-// A number that is not zero, and where the row that it multiplies begins.
-struct Entry {
-    std::uint32_t offset;
-    float value;
-};
+constexpr int WORD = 64;  // numbers of which one word of such bits tells
 
-// sum[unit] += sum over a list of value rows[offset + unit], for P panels.
+// sum[unit] += sum over the bits of a word of value row[unit], for P panels; values: of the numbers
+// that are not zero, one after the other, of which it gives back the next.
 template <int P>
-__attribute__((always_inline)) static inline void add_listed(V (&sum)[P * VP], const float* rows,
-                                                             std::size_t panel_stride,
-                                                             const Entry* list, const Entry* end) {
-    for (; list != end; ++list) {
-        const V value = splat(list->value);
-        const float* row = rows + list->offset;
+__attribute__((always_inline)) static inline const float* add_filled(V (&sum)[P * VP],
+                                                                     const float* rows,
+                                                                     std::size_t row_stride,
+                                                                     std::size_t panel_stride,
+                                                                     std::uint64_t filled,
+                                                                     const float* values) {
+    for (; filled != 0; filled &= filled - 1) {
+        const V value = splat(*values++);
+        const float* row = rows + static_cast<std::size_t>(__builtin_ctzll(filled)) * row_stride;
+        __asm__("" : "+r"(row));  // one address, or the compiler works out one for each vector
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
             for (int j = 0; j < VP; ++j)
                 sum[p * VP + j] += value * load(row + p * panel_stride + j * VL);
     }
+    return values;
 }
 
-// y[unit] += sum over a lane's list of value w[input][unit], for one lane; offsets: input * PANEL.
+// y[unit] += sum over a lane's inputs of value w[input][unit], for one lane and some words of inputs.
 template <int P>
-static inline void sparse_forward(const float* w, std::size_t panel_stride, const Entry* list,
-                                  const Entry* end, float* y) {
+static inline void sparse_forward(const float* w, std::size_t panel_stride,
+                                  const std::uint64_t* filled, int words, const float* values,
+                                  float* y) {
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = load(y + j * VL);
-    add_listed<P>(sum, w, panel_stride, list, end);
+    for (int word = 0; word < words; ++word, w += WORD * PANEL)
+        values = add_filled<P>(sum, w, PANEL, panel_stride, filled[word], values);
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) store(y + j * VL, sum[j]);
 }
 
-// g[unit] = sum over an input's list of value t[lane][unit], for one input, whose weights are at
-// `at`; offsets: of the lanes' rows of t.
+// g[unit] = sum over an input's lanes of value t[lane][unit], for one input, whose weights are at `at`.
 template <int P, typename Use>
 static inline void sparse_update(const Use use, std::size_t at, std::size_t panel_stride,
-                                 const Entry* list, const Entry* end, const float* t) {
+                                 const std::uint64_t* filled, int words, const float* values,
+                                 const float* t, std::size_t t_stride) {
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = V{};
-    add_listed<P>(sum, t, PANEL, list, end);
+    for (int word = 0; word < words; ++word, t += WORD * t_stride)
+        values = add_filled<P>(sum, t, t_stride, PANEL, filled[word], values);
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16

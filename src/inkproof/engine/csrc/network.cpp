@@ -106,8 +106,9 @@ void Network::reserve_training(int lanes) {
         scratch.unit_at = Buffer<std::size_t>(static_cast<std::size_t>(widest));
         scratch.errors = Buffer<float>(blocks * static_cast<std::size_t>(widest * BLOCK));
         scratch.row = Buffer<float>(static_cast<std::size_t>(widest));
-        scratch.entries = Buffer<Entry>(
-            static_cast<std::size_t>(std::max(widest, layers_.front().spec.inputs) + 1));
+        const int most = std::max(widest, layers_.front().spec.inputs);
+        scratch.filled.reserve(static_cast<std::size_t>(Data::parts(most)));
+        scratch.values = Buffer<float>(static_cast<std::size_t>(most + 1));
         if (!uses_halves_) continue;
         scratch.error_pairs = Buffer<Pair>(blocks * static_cast<std::size_t>(widest * BLOCK / 2));
         scratch.pair_at.reserve(static_cast<std::size_t>(widest / 2));
@@ -245,9 +246,11 @@ void Network::forward_sparse(const Batch* before, const Descent* descent, Batch&
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
                 for (int lane = begin; lane < end; ++lane) {
                     scratch.ahead.some(1);
+                    const auto i = static_cast<std::size_t>(lane * input_parts_ + part);
                     sparse_forward<decltype(count)::value>(
-                        w, layer.kernel.panel_stride, inputs.row(lane, part),
-                        inputs.row(lane, part + 1), t + static_cast<std::size_t>(lane) * stride);
+                        w + part * WORD * PANEL, layer.kernel.panel_stride, &inputs.row_filled[i], 1,
+                        inputs.row_values.get() + inputs.row_begins[i],
+                        t + static_cast<std::size_t>(lane) * stride);
                 }
             });
         }
@@ -293,29 +296,34 @@ void Network::activate(int index, Batch& batch, Range panels, Range vectors) con
 // zero is left out.
 void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const {
     float* y = scratch.row.get();
-    Entry* entries = scratch.entries.get();
     for (const Layer& layer : layers_) {
         const bool is_first = &layer == &layers_.front();
-        const Entry* list = entries;
-        const Entry* end = entries;
+        const std::uint64_t* filled;
+        const float* values;
+        const int words = Data::parts(layer.spec.inputs);
         if (is_first && sparse) {
-            list = batch.sparse.front().row(lane, 0);
-            end = batch.sparse.front().row(lane, input_parts_);
+            const SparseInputs& inputs = batch.sparse.front();
+            const auto i = static_cast<std::size_t>(lane * words);
+            filled = &inputs.row_filled[i];
+            values = inputs.row_values.get() + inputs.row_begins[i];
         } else {
-            Entry* to = entries;
+            scratch.filled.assign(static_cast<std::size_t>(words), 0);
+            float* to = scratch.values.get();
             for (int k = 0; k < layer.spec.inputs; ++k) {
-                *to = {static_cast<std::uint32_t>(k * PANEL),
-                       is_first ? batch.inputs.x[static_cast<std::size_t>(k * BLOCK + lane)] : y[k]};
-                to += to->value != 0;
+                *to = is_first ? batch.inputs.x[static_cast<std::size_t>(k * BLOCK + lane)] : y[k];
+                const std::uint64_t is_filled = *to != 0;
+                scratch.filled[static_cast<std::size_t>(k / WORD)] |= is_filled << k % WORD;
+                to += is_filled;
             }
-            end = to;
+            filled = scratch.filled.data();
+            values = scratch.values.get();
         }
         std::copy(layer.bias.values.get(), layer.bias.values.get() + layer.padded, y);
         each_group({0, layer.panels}, [&](Range group) {
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
                 sparse_forward<decltype(count)::value>(
                     layer.kernel.values.get() + group.begin * layer.kernel.panel_stride,
-                    layer.kernel.panel_stride, list, end, y + group.begin * PANEL);
+                    layer.kernel.panel_stride, filled, words, values, y + group.begin * PANEL);
             });
         });
         if (&layer == &layers_.back()) break;
@@ -568,7 +576,7 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
     const std::size_t panel_stride = layers_.front().kernel.panel_stride;
     const std::size_t at = panels.begin * panel_stride;
     const float* t = transposed_.front().get() + panels.begin * PANEL;
-    const Entry* entries = inputs.by_input.get();
+    const std::size_t t_stride = layers_.front().lane_stride;
     with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto count) {
         constexpr int P = decltype(count)::value;
         const SparseInputs::Column* end = inputs.columns.data() + columns.end;
@@ -576,8 +584,9 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
             const auto* later = column + std::min<std::ptrdiff_t>(COLUMNS_AHEAD, end - column - 1);
 #pragma GCC unroll 16
             for (int p = 0; p < P; ++p) use.expect(at + later->offset + p * panel_stride);
-            sparse_update<P>(use, at + column->offset, panel_stride, entries + column->begin,
-                             entries + column->end, t);
+            sparse_update<P>(use, at + column->offset, panel_stride, column->filled,
+                             CHUNK_LANES / WORD, inputs.column_values.get() + column->begin, t,
+                             t_stride);
         }
     });
 }
@@ -712,8 +721,7 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
             if (sparse) {
                 SparseInputs& inputs = batch.sparse[static_cast<std::size_t>(member)];
                 data.gather(inputs, order, first, lanes);
-                inputs.list_columns(data.features(), lanes, layers_.front().lane_stride,
-                                    moves_all);
+                inputs.list_columns(data.features(), lanes, moves_all);
             } else {
                 data.gather(batch.inputs, order, first, lanes, parts);
             }

@@ -18,9 +18,6 @@
 
 namespace inkproof {
 
-constexpr int CHUNK_LANES = 128;     // lanes that go through together: of more the activations leave
-                                     // the second-level cache; larger batches in parts
-
 enum class Activation { linear, relu };
 
 struct LayerSpec {
@@ -153,8 +150,9 @@ private:
         Buffer<float> errors;          // and its errors, [block][listed unit][lane]
         Buffer<Pair> error_pairs;         // [block][listed pair of units][lane]
         std::vector<std::size_t> pair_at;  // where their weights lie in each row
-        Buffer<float> row;      // of few: one layer's outputs, and
-        Buffer<Entry> entries;  // those of them that are not zero
+        Buffer<float> row;                 // of few: one layer's outputs,
+        std::vector<std::uint64_t> filled;  // bits of those that are not zero,
+        Buffer<float> values;              // and those
         Ahead ahead;  // of the next batch
     };
 

@@ -37,8 +37,8 @@ void Network::round_weights(int member) {
 void Network::pair_inputs(Batch& batch, Range parts, int lanes) const {
     const int inputs = layers_.front().spec.inputs;
     const Inputs& in = batch.inputs;
-    const int begin = std::min(parts.begin * SPARSE_INPUTS, inputs);
-    const int end = round_up(std::min(parts.end * SPARSE_INPUTS, inputs), 2);
+    const int begin = std::min(parts.begin * WORD, inputs);
+    const int end = round_up(std::min(parts.end * WORD, inputs), 2);
     for (int block = 0; block * BLOCK < lanes; ++block) {
         const std::size_t at = static_cast<std::size_t>(block) * in.block_stride;
         for (int k = begin; k < end; k += 2) {
