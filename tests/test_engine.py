@@ -305,6 +305,37 @@ def test_units_that_are_zero_in_the_whole_batch(isa, threads, share, activation)
 
 
 @pytest.mark.parametrize("isa", VARIANTS)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [16, 80])
+def test_hidden_layers_fill_and_empty(isa, threads, batch_size):
+    """Few zeros are multiplied, many left out: batches of either kind after those of the other."""
+    rng = np.random.default_rng(6)
+    sizes = [20, 150, 131, 90, 10]
+    weights = random_weights(sizes, rng)
+    for kernel in weights[:-2:2]:
+        kernel[0] = 1
+    levels = np.array([-3, 0, 3, 3, 0, 0, -3, 3], dtype=np.float32)
+    x = rng.uniform(-1, 1, (len(levels) * batch_size, 20)).astype(np.float32)
+    x[:, 0] += np.repeat(levels, batch_size)
+    labels = rng.integers(0, 10, len(x))
+    reference = Reference(weights)
+    hidden = reference.forward(x)[0][1].reshape(len(levels), -1)
+    shares = (hidden > 0).mean(axis=1)
+    assert shares.min() < 0.2
+    assert shares.max() > 0.8
+    assert ((shares > 0.3) & (shares < 0.6)).any()
+    net = network(sizes, threads=threads, isa=isa)
+    net.set_weights(weights)
+    order = np.arange(len(x))
+    net.train(net.prepare(x), labels, order, batch_size=batch_size, learning_rate=0.01)
+    for first in range(0, len(x), batch_size):
+        rows = slice(first, first + batch_size)
+        reference.descend(x[rows], labels[rows], 0.01)
+    assert_close(net.weights(), reference.weights)
+    assert_close([net.predict(x)], [reference.forward(x)[1]])
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
 @pytest.mark.parametrize("rows", [1, 2, 31, 127, 128, 129, 300])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_predictions_are_those_of_float64(isa, rows, threads):

@@ -202,45 +202,47 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
 
 // From the rows; a counting sort of each part's inputs by how many lanes fill them.
 void SparseInputs::list_columns(int features, int lanes, bool lists_all) {
-    by_input.assign(static_cast<std::size_t>(features), Column{});
+    const auto width = static_cast<std::size_t>(features);
+    lane_words = (lanes + WORD - 1) / WORD;
+    column_filled.assign(static_cast<std::size_t>(lane_words) * width, 0);
     std::uint32_t at = 0;
     for (int lane = 0; lane < lanes; ++lane) {
+        std::uint64_t* filled = &column_filled[static_cast<std::size_t>(lane / WORD) * width];
         const std::uint64_t bit = std::uint64_t{1} << lane % WORD;
         const std::uint32_t end = row_begins[static_cast<std::size_t>((lane + 1) * parts)];
-        for (; at < end; ++at) by_input[row_inputs[at]].filled[lane / WORD] |= bit;
+        for (; at < end; ++at) filled[row_inputs[at]] |= bit;
     }
+    const std::uint32_t count = at;
     if (column_values.size() < row_values.size()) column_values = Buffer<float>(row_values.size());
-    columns.resize(static_cast<std::size_t>(features));
+    columns.resize(width);
+    places.resize(width);
     column_bounds.assign(1, 0);
     std::uint32_t begin = 0;
-    const std::size_t shortest = lists_all ? 0 : 1;
+    const int shortest = lists_all ? 0 : 1;
     for (int first = 0; first < features; first += WORD) {
-        const int after = std::min(first + WORD, features);
-        std::uint8_t lengths[WORD];
+        const int inputs = std::min(WORD, features - first);
+        int lengths[WORD] = {};
         of_length.assign(static_cast<std::size_t>(lanes) + 1, 0);
-        for (int k = first; k < after; ++k) {
-            int length = 0;
-            for (std::uint64_t filled : by_input[static_cast<std::size_t>(k)].filled)
-                length += __builtin_popcountll(filled);
-            lengths[k - first] = static_cast<std::uint8_t>(length);
-            ++of_length[static_cast<std::size_t>(length)];
+        for (int i = 0; i < inputs; ++i) {
+            for (int word = 0; word < lane_words; ++word)
+                lengths[i] += __builtin_popcountll(
+                    column_filled[static_cast<std::size_t>(word * features + first + i)]);
+            ++of_length[static_cast<std::size_t>(lengths[i])];
         }
         int end = column_bounds.back();
-        for (std::size_t length = shortest; length < of_length.size(); ++length)
-            end += std::exchange(of_length[length], end);
+        for (int length = shortest; length <= lanes; ++length)
+            end += std::exchange(of_length[static_cast<std::size_t>(length)], end);
         column_bounds.push_back(end);
-        for (int k = first; k < after; ++k) {
-            const std::size_t length = lengths[k - first];
-            if (length < shortest) continue;
-            Column& column = by_input[static_cast<std::size_t>(k)];
-            column.offset = static_cast<std::uint32_t>(k * PANEL);
-            column.begin = begin;
-            begin += static_cast<std::uint32_t>(length);
-            columns[static_cast<std::size_t>(of_length[length]++)] = column;
+        for (int i = 0; i < inputs; ++i) {
+            if (lengths[i] < shortest) continue;
+            const auto input = static_cast<std::uint32_t>(first + i);
+            const int place = of_length[static_cast<std::size_t>(lengths[i])]++;
+            columns[static_cast<std::size_t>(place)] = {input, begin};
+            places[input] = begin;
+            begin += static_cast<std::uint32_t>(lengths[i]);
         }
     }
-    for (std::size_t i = 0; i < at; ++i)
-        column_values[by_input[row_inputs[i]].begin++] = row_values[i];
+    for (at = 0; at < count; ++at) column_values[places[row_inputs[at]]++] = row_values[at];
 }
 
 }  // namespace inkproof

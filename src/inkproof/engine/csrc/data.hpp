@@ -66,18 +66,18 @@ struct SparseInputs {
     // in order. The inputs come part by part. Within a part those come together that are filled in as
     // many lanes: the processor foresees the end of a loop that is as long as the one before.
     struct Column {
-        std::uint64_t filled[CHUNK_LANES / WORD];
-        std::uint32_t offset;  // input * PANEL
-        std::uint32_t begin;   // of its values
+        std::uint32_t input;
+        std::uint32_t begin;  // of its values
     };
     std::vector<Column> columns;
-    std::vector<int> column_bounds;  // [part + 1]
+    std::vector<int> column_bounds;            // [part + 1]
+    std::vector<std::uint64_t> column_filled;  // [word of lanes][input]
     Buffer<float> column_values;
 
     void list_columns(int features, int lanes, bool lists_all);
 
-    int parts = 0;
-    std::vector<Column> by_input;      // in the order of the inputs
+    int parts = 0, lane_words = 0;
+    std::vector<std::uint32_t> places;  // where each input's next value goes
     std::vector<int> of_length;
 };
 

@@ -31,6 +31,8 @@ namespace inkproof {
 //   FEW_PANELS              one lane of a dense layer so many panels at a time
 //   PANELS_AT_ONCE          panels that a forward product works on together
 //   SPARSE_PANELS           panels that the two products of sparse inputs work on together
+//   BITS_PAY_BELOW          share of a hidden layer's inputs that are not zero, below which each
+//                           lane's zeros are left out
 //   PANELS_IN_CACHE         at most updated and then used while the second-level cache has them
 //   PANELS_A_TASK           the same where threads share a layer: fewer, so that none waits long
 //   ASKS_AHEAD              whether a tile on the way back asks for the next one's weights
@@ -39,16 +41,19 @@ constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 12, U
 constexpr int PANELS_AT_ONCE = 8, SPARSE_PANELS = 8;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 8;
 constexpr bool ASKS_AHEAD = false;
+constexpr float BITS_PAY_BELOW = 0.62f;
 #elif INKPROOF_VL == 8
 constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
 constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6;
 constexpr int PANELS_IN_CACHE = 12, PANELS_A_TASK = 4;
 constexpr bool ASKS_AHEAD = true;
+constexpr float BITS_PAY_BELOW = 0.7f;
 #else
 constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
 constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 constexpr bool ASKS_AHEAD = false;
+constexpr float BITS_PAY_BELOW = 0.6f;
 #endif
 constexpr int BYTES_IN_CACHE = 640 << 10;  // of such panels: fewer where a layer has many inputs
 constexpr int FEW_LANES = VL * 3 / 4, FEW_PANELS = VL / 2;
@@ -300,19 +305,30 @@ static inline void update_panels(const Use& use, std::size_t at, std::size_t pan
 // that comes from a bit is there at once, one that is loaded costs as much as the row it names.
 
 constexpr int WORD = 64;  // numbers of which one word of such bits tells
+constexpr int PANELS_A_WORD = WORD / PANEL;  // whose bits are put in, and read all at once:
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bits of panels lie from the lowest byte on");
 
-// sum[unit] += sum over the bits of a word of value row[unit], for P panels; values: of the numbers
-// that are not zero, one after the other, of which it gives back the next.
-template <int P>
-__attribute__((always_inline)) static inline const float* add_filled(V (&sum)[P * VP],
-                                                                     const float* rows,
-                                                                     std::size_t row_stride,
-                                                                     std::size_t panel_stride,
-                                                                     std::uint64_t filled,
-                                                                     const float* values) {
+// Values of what has a bit: one after the other, or each at its place.
+struct InOrder {
+    float operator()(std::size_t) { return *next++; }
+    const float* next;
+};
+struct InPlace {
+    float operator()(std::size_t k) const { return at[k]; }
+    const float* at;
+};
+
+// sum[unit] += sum over the bits of a word of value row[unit], for P panels.
+template <int P, typename Values>
+__attribute__((always_inline)) static inline void add_filled(V (&sum)[P * VP], const float* rows,
+                                                             std::size_t row_stride,
+                                                             std::size_t panel_stride,
+                                                             std::uint64_t filled,
+                                                             Values& values) {
     for (; filled != 0; filled &= filled - 1) {
-        const V value = splat(*values++);
-        const float* row = rows + static_cast<std::size_t>(__builtin_ctzll(filled)) * row_stride;
+        const auto k = static_cast<std::size_t>(__builtin_ctzll(filled));
+        const V value = splat(values(k));
+        const float* row = rows + k * row_stride;
         __asm__("" : "+r"(row));  // one address, or the compiler works out one for each vector
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p)
@@ -320,33 +336,29 @@ __attribute__((always_inline)) static inline const float* add_filled(V (&sum)[P 
             for (int j = 0; j < VP; ++j)
                 sum[p * VP + j] += value * load(row + p * panel_stride + j * VL);
     }
-    return values;
 }
 
 // y[unit] += sum over a lane's inputs of value w[input][unit], for one lane and some words of inputs.
-template <int P>
+template <int P, typename Values>
 static inline void sparse_forward(const float* w, std::size_t panel_stride,
-                                  const std::uint64_t* filled, int words, const float* values,
-                                  float* y) {
+                                  const std::uint64_t* filled, int words, Values values, float* y) {
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = load(y + j * VL);
     for (int word = 0; word < words; ++word, w += WORD * PANEL)
-        values = add_filled<P>(sum, w, PANEL, panel_stride, filled[word], values);
+        add_filled<P>(sum, w, PANEL, panel_stride, filled[word], values);
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) store(y + j * VL, sum[j]);
 }
 
-// g[unit] = sum over an input's lanes of value t[lane][unit], for one input, whose weights are at `at`.
-template <int P, typename Use>
-static inline void sparse_update(const Use use, std::size_t at, std::size_t panel_stride,
-                                 const std::uint64_t* filled, int words, const float* values,
-                                 const float* t, std::size_t t_stride) {
+// g[unit] = sum over an input's lanes of value t[lane][unit], for one input, whose weights are at
+// `at`; add: adds that to sums.
+template <int P, typename Use, typename Add>
+static inline void sparse_update(const Use use, std::size_t at, std::size_t panel_stride, Add&& add) {
     V sum[P * VP];
 #pragma GCC unroll 16
     for (int j = 0; j < P * VP; ++j) sum[j] = V{};
-    for (int word = 0; word < words; ++word, t += WORD * t_stride)
-        values = add_filled<P>(sum, t, t_stride, PANEL, filled[word], values);
+    add(sum);
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16

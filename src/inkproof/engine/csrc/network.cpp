@@ -42,6 +42,9 @@ Network::Network(const std::vector<LayerSpec>& specs, int threads, Factors facto
         parameters_.push_back(&layer.bias);
         weights += layer.kernel.values.size();
     }
+    for (std::size_t i = 1; i < layers_.size(); ++i)
+        layers_[i].by_bits = !uses_tiles_ && layers_[i].wide && layers_[i - 1].wide &&
+                             layers_[i - 1].spec.activation == Activation::relu;
     is_large_ = weights * sizeof(float) > BEYOND_CACHES;
     last_in_shares_ = !uses_tiles_ && layers_.size() > 1 && specs.back().units <= NARROW_UNITS;
     input_parts_ = Data::parts(specs.front().inputs);
@@ -72,6 +75,13 @@ Batch Network::make_batch(int lanes, int members) const {
             const auto inputs = static_cast<std::size_t>(layers_[i - 1].padded);
             rows[i].offsets = Buffer<std::uint32_t>(inputs);
             rows[i].x = Buffer<float>(blocks * inputs * BLOCK);
+            if (layers_[i].by_bits) {
+                const int words = Data::parts(static_cast<int>(inputs));
+                rows[i].filled_lanes = Buffer<std::uint32_t>(blocks * inputs);
+                rows[i].filled_inputs = Buffer<std::uint16_t>(
+                    blocks * BLOCK * static_cast<std::size_t>(words * PANELS_A_WORD));
+                rows[i].by_lane = Buffer<float>(blocks * BLOCK * layers_[i - 1].lane_stride);
+            }
             if (!uses_halves_) continue;
             rows[i].pairs = Buffer<Pair>(blocks * inputs * BLOCK / 2);
             rows[i].lanes = Buffer<Pair>(blocks * inputs * BLOCK / 2);
@@ -119,10 +129,12 @@ void Network::reserve_training(int lanes) {
 // Lists which of a layer's inputs are not zero in the whole batch, and moves together those of them
 // that are among the ones that the member reads.
 void Network::list_rows(int index, Batch& batch, int member, Range read) const {
-    if (layers_[static_cast<std::size_t>(index)].half) return list_pairs(index, batch, member);
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const auto below_at = static_cast<std::size_t>(index - 1);
     const Layer& below = layers_[below_at];
     Rows& rows = batch.rows[static_cast<std::size_t>(member)][static_cast<std::size_t>(index)];
+    rows.by_bits = layer.by_bits && !layer.half && list_filled(index, batch, rows);
+    if (layer.half) return list_pairs(index, batch, member);
     const auto stride = static_cast<std::size_t>(below.padded * BLOCK);
     const float* from = batch.outputs[below_at].get();
     int filled = 0;
@@ -138,7 +150,8 @@ void Network::list_rows(int index, Batch& batch, int member, Range read) const {
             const int k = p * PANEL + __builtin_ctz(mask);
             if (k >= below.spec.units) break;
             rows.offsets[static_cast<std::size_t>(count)] = static_cast<std::uint32_t>(k * PANEL);
-            const int blocks = k >= read.begin && k < read.end ? batch.blocks : 0;
+            const bool moves = !rows.by_bits && k >= read.begin && k < read.end;
+            const int blocks = moves ? batch.blocks : 0;
             for (std::size_t block = 0; block < static_cast<std::size_t>(blocks); ++block)
                 for (int i = 0; i < BLOCK; i += VL)
                     store(rows.x.get() + block * stride + count * BLOCK + i,
@@ -146,6 +159,43 @@ void Network::list_rows(int index, Batch& batch, int member, Range read) const {
             ++count;
         }
     rows.count = count;
+}
+
+// Notes which of a layer's inputs are not zero and, if those are few enough to go by bits, the inputs
+// by lanes. Each thread does so for itself: what another one has written is read once.
+bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
+    const auto below_at = static_cast<std::size_t>(index - 1);
+    const Layer& below = layers_[below_at];
+    const float* x = batch.outputs[below_at].get();
+    const int parts = Data::parts(below.padded);
+    int count = 0;
+    for (int block = 0; block < batch.blocks; ++block) {
+        const int lanes = std::min(BLOCK, batch.lanes - block * BLOCK);
+        const std::uint32_t wanted = ~std::uint32_t{0} >> (BLOCK - lanes);
+        for (int i = block * below.padded; i < (block + 1) * below.padded; ++i) {
+            std::uint32_t bits = 0;
+            for (int v = 0; v < VB; ++v)
+                bits |= bits_of(load(x + i * BLOCK + v * VL) != V{}) << v * VL;
+            rows.filled_lanes[static_cast<std::size_t>(i)] = bits & wanted;
+            count += __builtin_popcount(bits & wanted);
+        }
+    }
+    const int numbers = below.spec.units * batch.lanes;
+    if (static_cast<float>(count) > BITS_PAY_BELOW * static_cast<float>(numbers)) return false;
+    for (int block = 0; block < batch.blocks; ++block)
+        for (int p = 0; p < below.panels; ++p) {
+            float* to = rows.by_lane.get() +
+                        static_cast<std::size_t>(block * BLOCK) * below.lane_stride + p * PANEL;
+            to_lanes(x + (block * below.padded + p * PANEL) * BLOCK, to, below.lane_stride, PANEL,
+                     VB);
+            for (int lane = 0; lane < BLOCK; ++lane, to += below.lane_stride) {
+                std::uint32_t bits = 0;
+                for (int j = 0; j < VP; ++j) bits |= bits_of(load(to + j * VL) != V{}) << j * VL;
+                const int at = (block * BLOCK + lane) * parts * PANELS_A_WORD + p;
+                rows.filled_inputs[static_cast<std::size_t>(at)] = static_cast<std::uint16_t>(bits);
+            }
+        }
+    return true;
 }
 
 Operand Network::operand(int index, const Batch& batch, int member) const {
@@ -219,16 +269,49 @@ void Network::forward(int index, Batch& batch, int member, Range panels, Range v
     activate(index, batch, panels, vectors);
 }
 
-// The first layer's outputs, of sparse data; where there is a batch before, after the update that it
-// asks for. Each part of the inputs goes through both while its weights are in the cache.
-void Network::forward_sparse(const Batch* before, const Descent* descent, Batch& batch, int member,
-                             Range panels, Range vectors, Scratch& scratch) {
-    Layer& layer = layers_.front();
-    const auto at = static_cast<std::size_t>(member);
-    const SparseInputs& inputs = batch.sparse[at];
+// Adds the share of one part of the inputs to some lanes' sums of P panels. w: the first of those.
+template <int P>
+void Network::add_part(int index, const Batch& batch, int member, int part, Range lanes,
+                       const float* w, float* sums, Scratch& scratch) const {
+    const auto at = static_cast<std::size_t>(index);
+    const std::size_t panel_stride = layers_[at].kernel.panel_stride;
+    w += part * WORD * PANEL;
+    if (index == 0) {
+        const SparseInputs& inputs = batch.sparse[static_cast<std::size_t>(member)];
+        for (int lane = lanes.begin; lane < lanes.end; ++lane) {
+            scratch.ahead.some(1);
+            const auto i = static_cast<std::size_t>(lane * inputs.parts + part);
+            sparse_forward<P>(w, panel_stride, &inputs.row_filled[i], 1,
+                              InOrder{inputs.row_values.get() + inputs.row_begins[i]},
+                              sums + lane * P * PANEL);
+        }
+        return;
+    }
+    const Rows& rows = batch.rows_of(index, member);
+    const Layer& below = layers_[at - 1];
+    const int parts = Data::parts(below.padded);
+    for (int lane = lanes.begin; lane < lanes.end; ++lane) {
+        scratch.ahead.some(1);
+        std::uint64_t filled;
+        std::memcpy(&filled, rows.filled_inputs.get() + (lane * parts + part) * PANELS_A_WORD,
+                    sizeof filled);
+        const float* row = rows.by_lane.get() + static_cast<std::size_t>(lane) * below.lane_stride;
+        sparse_forward<P>(w, panel_stride, &filled, 1, InPlace{row + part * WORD},
+                          sums + lane * P * PANEL);
+    }
+}
+
+// The outputs of a layer whose inputs are taken by bits; where there is a batch before, after the
+// update that it asks for. Each part of the inputs goes through both while its weights are in the
+// cache.
+void Network::forward_sparse(int index, const Batch* before, const Descent* descent, Batch& batch,
+                             int member, Range panels, Range vectors, Scratch& scratch) {
+    const auto layer_at = static_cast<std::size_t>(index);
+    Layer& layer = layers_[layer_at];
+    const int parts = Data::parts(layer.spec.inputs);
     const std::size_t y_stride = static_cast<std::size_t>(layer.padded) * BLOCK;
     const int begin = vectors.begin * VL, end = std::min(vectors.end * VL, batch.lanes);
-    if (before) update_biases(0, *before, panels, descent);
+    if (before) update_biases(index, *before, panels, descent);
     each_group(panels, [&](Range group) {
         const auto stride = static_cast<std::size_t>((group.end - group.begin) * PANEL);
         const float* w = layer.kernel.values.get() + group.begin * layer.kernel.panel_stride;
@@ -236,32 +319,30 @@ void Network::forward_sparse(const Batch* before, const Descent* descent, Batch&
         float* t = scratch.transposed.get();
         for (int lane = begin; lane < end; ++lane)
             std::copy(bias, bias + stride, t + static_cast<std::size_t>(lane) * stride);
-        for (int part = 0; part < input_parts_; ++part) {
-            if (before) {
-                const int* bounds = &before->sparse[at].column_bounds[static_cast<std::size_t>(part)];
+        for (int part = 0; part < parts; ++part) {
+            if (before)
                 descent->with(layer.kernel, [&](const auto& use) {
-                    update_columns(before->sparse[at], {bounds[0], bounds[1]}, group, use);
+                    const Range inputs{part * WORD, (part + 1) * WORD};
+                    if (index > 0)
+                        return update_filled(index, *before, member, inputs, group,
+                                             descent->moves_all(), use);
+                    const SparseInputs& filled = before->sparse[static_cast<std::size_t>(member)];
+                    const int* bounds = &filled.column_bounds[static_cast<std::size_t>(part)];
+                    update_columns(filled, {bounds[0], bounds[1]}, group, use);
                 });
-            }
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
-                for (int lane = begin; lane < end; ++lane) {
-                    scratch.ahead.some(1);
-                    const auto i = static_cast<std::size_t>(lane * input_parts_ + part);
-                    sparse_forward<decltype(count)::value>(
-                        w + part * WORD * PANEL, layer.kernel.panel_stride, &inputs.row_filled[i], 1,
-                        inputs.row_values.get() + inputs.row_begins[i],
-                        t + static_cast<std::size_t>(lane) * stride);
-                }
+                add_part<decltype(count)::value>(index, batch, member, part, {begin, end}, w, t,
+                                                 scratch);
             });
         }
         each_block(vectors, [&](std::size_t block, int first, int count) {
             to_features(t + (block * BLOCK + static_cast<std::size_t>(first * VL)) * stride, stride,
-                        batch.outputs.front().get() + block * y_stride +
+                        batch.outputs[layer_at].get() + block * y_stride +
                             group.begin * PANEL * BLOCK + first * VL,
                         static_cast<int>(stride), count);
         });
     });
-    activate(0, batch, panels, vectors);
+    activate(index, batch, panels, vectors);
 }
 
 // Takes outputs through the activation, and notes which units are not zero in the whole batch. A
@@ -323,7 +404,8 @@ void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch)
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
                 sparse_forward<decltype(count)::value>(
                     layer.kernel.values.get() + group.begin * layer.kernel.panel_stride,
-                    layer.kernel.panel_stride, filled, words, values, y + group.begin * PANEL);
+                    layer.kernel.panel_stride, filled, words, InOrder{values},
+                    y + group.begin * PANEL);
             });
         });
         if (&layer == &layers_.back()) break;
@@ -536,9 +618,13 @@ void Network::update(int index, const Batch& batch, bool sparse, int member, Ran
         update_half(index, batch, from, listed(from, whole), whole, panels, descent);
     } else {
         with_use(descent, layer.kernel, [&](const auto& use) {
+            const bool moves_all = descent && descent->moves_all();
+            if (index > 0 && batch.rows_of(index, member).by_bits)
+                return each_group(panels, [&](Range group) {
+                    update_filled(index, batch, member, inputs, group, moves_all, use);
+                });
             if (index > 0 || !sparse)
-                return update_listed(index, batch, from, inputs, panels,
-                                     descent && descent->moves_all(), use);
+                return update_listed(index, batch, from, inputs, panels, moves_all, use);
             const SparseInputs& filled = batch.sparse[static_cast<std::size_t>(member)];
             const int count = filled.column_bounds.back();
             const Range columns = layer.wide ? Range{0, count} : share(count, 1, member, threads());
@@ -577,16 +663,57 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
     const std::size_t at = panels.begin * panel_stride;
     const float* t = transposed_.front().get() + panels.begin * PANEL;
     const std::size_t t_stride = layers_.front().lane_stride;
+    const int features = layers_.front().spec.inputs;
     with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto count) {
         constexpr int P = decltype(count)::value;
         const SparseInputs::Column* end = inputs.columns.data() + columns.end;
         for (const auto* column = inputs.columns.data() + columns.begin; column < end; ++column) {
             const auto* later = column + std::min<std::ptrdiff_t>(COLUMNS_AHEAD, end - column - 1);
 #pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) use.expect(at + later->offset + p * panel_stride);
-            sparse_update<P>(use, at + column->offset, panel_stride, column->filled,
-                             CHUNK_LANES / WORD, inputs.column_values.get() + column->begin, t,
-                             t_stride);
+            for (int p = 0; p < P; ++p) use.expect(at + later->input * PANEL + p * panel_stride);
+            sparse_update<P>(use, at + column->input * PANEL, panel_stride, [&](auto& sum) {
+                InOrder values{inputs.column_values.get() + column->begin};
+                const std::uint64_t* filled = &inputs.column_filled[column->input];
+                for (int word = 0; word < inputs.lane_words; ++word, filled += features)
+                    add_filled<P>(sum, t + static_cast<std::size_t>(word * WORD) * t_stride,
+                                  t_stride, PANEL, *filled, values);
+            });
+        }
+    });
+}
+
+// The same for some of a later layer's inputs, by the bits of the layer below.
+template <typename Use>
+void Network::update_filled(int index, const Batch& batch, int member, Range inputs, Range panels,
+                            bool moves_all, const Use& use) const {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    const auto below_at = static_cast<std::size_t>(index - 1);
+    const auto padded = static_cast<std::size_t>(layers_[below_at].padded);
+    const std::size_t panel_stride = layer.kernel.panel_stride, at = panels.begin * panel_stride;
+    const float* t = transposed_[static_cast<std::size_t>(index)].get() + panels.begin * PANEL;
+    const float* x = batch.outputs[below_at].get();
+    const std::uint32_t* filled = batch.rows_of(index, member).filled_lanes.get();
+    const auto blocks = static_cast<std::size_t>(batch.blocks);
+    const int end = std::min(inputs.end, layer.spec.inputs);
+    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto count) {
+        constexpr int P = decltype(count)::value;
+        for (int k = inputs.begin; k < end; ++k) {
+            const auto input = static_cast<std::size_t>(k);
+            const int later = std::min(k + COLUMNS_AHEAD, end - 1) * PANEL;
+#pragma GCC unroll 16
+            for (int p = 0; p < P; ++p) use.expect(at + later + p * panel_stride);
+            bool moves = moves_all;
+            for (std::size_t block = 0; block < blocks; ++block)
+                moves = moves || filled[block * padded + input] != 0;
+            if (!moves) continue;
+            sparse_update<P>(use, at + input * PANEL, panel_stride, [&](auto& sum) {
+                for (std::size_t block = 0; block < blocks; ++block) {
+                    const std::size_t from = block * padded + input;
+                    InPlace values{x + from * BLOCK};
+                    add_filled<P>(sum, t + block * BLOCK * layer.lane_stride, layer.lane_stride,
+                                  PANEL, filled[from], values);
+                }
+            });
         }
     });
 }
@@ -757,20 +884,25 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
                     list_rows(i, batch, member,
                               in_shares ? my_share_inputs(member) : Range{0, layer.spec.inputs});
                 if (layer.wide) {
-                    const bool by_lists = i == 0 && sparse;
-                    const int most = by_lists ? (threads() == 1 ? layer.panels : SPARSE_PANELS)
-                                              : panels_in_cache(layer);
+                    const auto goes_by_bits = [&](const Batch& b) {
+                        return i == 0 ? sparse : b.rows_of(i, member).by_bits;
+                    };
+                    const bool by_bits = goes_by_bits(batch);
+                    const bool both = by_bits && before && goes_by_bits(*before);
+                    const int most = by_bits ? (threads() == 1 ? layer.panels : SPARSE_PANELS)
+                                             : panels_in_cache(layer);
                     team_.pieces(member, layer.panels, UPDATE_PANELS, most, [&](Range some) {
-                        if (by_lists)
-                            return forward_sparse(before, &descent, batch, member, some,
-                                                  all_vectors(batch), scratch);
-                        if (before) learn(i, *before, some, &descent);
-                        forward(i, batch, member, some, all_vectors(batch), scratch);
+                        if (before && !both) learn(i, *before, some, &descent);
+                        if (by_bits)
+                            forward_sparse(i, both ? before : nullptr, &descent, batch, member,
+                                           some, all_vectors(batch), scratch);
+                        else
+                            forward(i, batch, member, some, all_vectors(batch), scratch);
                     });
                 } else if (in_shares) {
                     forward_shares(batch, member);
                 } else if (i == 0 && sparse) {
-                    forward_sparse(nullptr, nullptr, batch, member, panels, vectors, scratch);
+                    forward_sparse(0, nullptr, nullptr, batch, member, panels, vectors, scratch);
                 } else {
                     forward(i, batch, member, panels, vectors, scratch);
                 }
@@ -900,10 +1032,11 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
                 const Range panels{0, layers_[i].panels}, vectors = all_vectors(batch);
                 if (i > 0)
                     list_rows(static_cast<int>(i), batch, 0, {0, layers_[i].spec.inputs});
-                if (i == 0 && data.sparse())
-                    forward_sparse(nullptr, nullptr, batch, 0, panels, vectors, scratch);
+                const int index = static_cast<int>(i);
+                if (i == 0 ? data.sparse() : batch.rows_of(index, 0).by_bits)
+                    forward_sparse(index, nullptr, nullptr, batch, 0, panels, vectors, scratch);
                 else
-                    forward(static_cast<int>(i), batch, 0, panels, vectors, scratch);
+                    forward(index, batch, 0, panels, vectors, scratch);
             }
             softmax(batch, labels, first, probabilities, losses.get(), hits.get());
             if (member == 0 && pulse.stops(first)) stop = true;

@@ -44,6 +44,7 @@ struct Layer {
                         // (update)
     int halves;  // into which its units fall for the gradient of its inputs
     bool half = false;  // its products are of numbers rounded to bfloat16, in this pass
+    bool by_bits = false;  // may leave out each lane's inputs that are zero
     Buffer<Pair> by_input;  // the weights' roundings, see half.hpp
     Buffer<Half> by_unit;
 };
@@ -58,6 +59,11 @@ struct Rows {
     // Of a layer that works with halves, whose list is of whole pairs of neighbours, instead:
     Buffer<Pair> pairs;  // [block][listed pair][lane]
     Buffer<Pair> lanes;  // [block][listed input][pair of lanes]
+    // Of a layer that may leave out each lane's zeros; where it does, x is not wanted:
+    bool by_bits = false;
+    Buffer<std::uint32_t> filled_lanes;   // [block][input]: bits of the lanes that are not zero
+    Buffer<std::uint16_t> filled_inputs;  // [lane][panel of inputs]: bits of the inputs
+    Buffer<float> by_lane;                // [lane][input], as far apart as the lanes' errors
 };
 
 // One batch (or a part of one) on its way through the network.
@@ -69,6 +75,10 @@ struct Batch {
     std::vector<Buffer<float>> outputs;  // of each layer, [block][unit][lane]
     std::vector<Buffer<std::uint16_t>> alive;  // of each layer, [panel]: units that are not zero
     std::vector<std::vector<Rows>> rows;       // [thread][layer], of all but the first
+
+    const Rows& rows_of(int layer, int member) const {
+        return rows[static_cast<std::size_t>(member)][static_cast<std::size_t>(layer)];
+    }
 };
 
 // Calls f(row) for each input of a range that is not among the listed, in steps of 1 or of pairs.
@@ -179,9 +189,13 @@ private:
     Operand operand(int layer, const Batch& batch, int member) const;
     void forward(int layer, Batch& batch, int member, Range panels, Range vectors,
                  Scratch& scratch) const;
-    void forward_sparse(const Batch* before, const Descent* descent, Batch& batch, int member,
-                        Range panels, Range vectors, Scratch& scratch);
+    void forward_sparse(int layer, const Batch* before, const Descent* descent, Batch& batch,
+                        int member, Range panels, Range vectors, Scratch& scratch);
+    template <int P>
+    void add_part(int layer, const Batch& batch, int member, int part, Range lanes, const float* w,
+                  float* sums, Scratch& scratch) const;
     void activate(int layer, Batch& batch, Range panels, Range vectors) const;
+    bool list_filled(int layer, const Batch& batch, Rows& rows) const;
     void forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const;
     void forward_shares(const Batch& batch, int member);
     void softmax_errors(const Batch& batch, const std::int64_t* labels, const std::int64_t* rows,
@@ -201,6 +215,9 @@ private:
     template <typename Use>
     void update_columns(const SparseInputs& inputs, Range columns, Range panels,
                         const Use& use) const;
+    template <typename Use>
+    void update_filled(int layer, const Batch& batch, int member, Range inputs, Range panels,
+                       bool moves_all, const Use& use) const;
     void update_biases(int layer, const Batch& batch, Range panels, const Descent* descent);
     void apply_sums(int member, const Descent& descent);
 
