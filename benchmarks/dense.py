@@ -43,8 +43,8 @@ class Workload:
     Parameters
     ----------
     units : the layers' sizes
-    dense : random float32 inputs instead of MNIST, uniform from -1 to 1: no zero can be skipped,
-        and nearly every unit is on for some row of a batch
+    dense : random float32 inputs instead of MNIST, uniform from -1 to 1: none can be skipped, and
+        nearly every unit is on for some row of a batch; for which it is off is left out
     network, optimizer : see ``peers/turns.py``
     """
 

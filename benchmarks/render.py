@@ -33,9 +33,10 @@ TITLES = {
     "startup": "Start-up",
 }
 NOTES = {
-    "500x2-dense": "Inputs are uniform random float32 from -1 to 1, so that no zero can be "
-    "skipped; labels come from a random linear map of them. Before 2026-11-27 they were from 0 to "
-    "1, where a sixth of the hidden units are off for whole batches, and were left out.",
+    "500x2-dense": "Inputs are uniform random float32 from -1 to 1, so that none of them can be "
+    "skipped; hidden units that are off for an image are, where enough are. Labels come from a "
+    "random linear map of the inputs. Before 2026-11-27 inputs were from 0 to 1, where a sixth of "
+    "the hidden units are off for whole batches, and were left out.",
     "convnet": "Keras' introductory example: 3x3 convolutions of 32 and 64 filters, each with ReLU "
     "and 2x2 max-pooling, dropout of one half, a dense layer.",
     "convnet-bn": "Batch normalization between each convolution and its ReLU.",

@@ -155,7 +155,7 @@ _CONVNET: Final = (
 )
 _WORKS: Final = (
     _Work("500x2 on MNIST", _stack((500, 500)), "mnist", precisions=engine.PRECISIONS),
-    _Work("500x2 on random numbers, none zero", _stack((500, 500)), "dense"),
+    _Work("500x2 on random inputs, none zero", _stack((500, 500)), "dense"),
     _Work("512x3 on MNIST", _stack((512, 512, 512)), "mnist"),
     _Work(
         "Keras' convolutional example on MNIST, Adam",
