@@ -133,7 +133,9 @@ void Network::list_rows(int index, Batch& batch, int member, Range read) const {
     const auto below_at = static_cast<std::size_t>(index - 1);
     const Layer& below = layers_[below_at];
     Rows& rows = batch.rows[static_cast<std::size_t>(member)][static_cast<std::size_t>(index)];
-    rows.by_bits = layer.by_bits && !layer.half && list_filled(index, batch, rows);
+    // Adam reads three arrays a weight: by bits, from six or eight panels each, it is slower.
+    const bool may_pay = layer.by_bits && !layer.half && optimizer_.options().rule == Rule::sgd;
+    rows.by_bits = may_pay && list_filled(index, batch, rows);
     if (layer.half) return list_pairs(index, batch, member);
     const auto stride = static_cast<std::size_t>(below.padded * BLOCK);
     const float* from = batch.outputs[below_at].get();
