@@ -43,7 +43,7 @@ NOTES = {
     "scaling": "Stacks of dense layers on random numbers without a zero, 784 inputs, two layers of "
     "512 and batches of 32 but for what changes; the best of several passes. Of the rate: all "
     "multiply-adds, of the way forward, the way back and the update, against those that the cores "
-    "do at best.",
+    "do at best; those that hidden layers leave out, since a unit is off, are counted.",
     "startup": "Wall-clock time of a whole process, from the disk's cache.",
 }
 OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}

@@ -5,8 +5,9 @@
 Trains stacks of dense layers with plain SGD on random numbers of which none is zero, and sets the
 seconds of a pass beside the line that arithmetic allows: all multiply-adds of the way forward, the
 way back and the update, at the rate that the processor's own multiply-adds were just measured to
-have. Each point is the best of several passes. Also measures the memory that a training takes
-beside its data. Writes ``results/scaling.json`` and ``docs/scaling.png``.
+have. Those that hidden layers leave out, since a unit is off, are counted. Each point is the best
+of several passes. Also measures the memory that a training takes beside its data. Writes
+``results/scaling.json`` and ``docs/scaling.png``.
 """
 
 from __future__ import annotations
