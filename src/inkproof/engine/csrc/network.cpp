@@ -163,8 +163,9 @@ void Network::list_rows(int index, Batch& batch, int member, Range read) const {
     rows.count = count;
 }
 
-// Notes which of a layer's inputs are not zero and, if those are few enough to go by bits, the inputs
-// by lanes. Each thread does so for itself: what another one has written is read once.
+// Notes which of a layer's inputs are not zero, for this batch's update may go by bits though its way
+// forward did not; and, if those are few enough for both, the inputs by lanes. Each thread does so for
+// itself: what another one has written is read once.
 bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
     const auto below_at = static_cast<std::size_t>(index - 1);
     const Layer& below = layers_[below_at];
@@ -886,20 +887,15 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
                     list_rows(i, batch, member,
                               in_shares ? my_share_inputs(member) : Range{0, layer.spec.inputs});
                 if (layer.wide) {
-                    const auto goes_by_bits = [&](const Batch& b) {
-                        return i == 0 ? sparse : b.rows_of(i, member).by_bits;
-                    };
-                    const bool by_bits = goes_by_bits(batch);
-                    const bool both = by_bits && before && goes_by_bits(*before);
+                    const bool by_bits = i == 0 ? sparse : batch.rows_of(i, member).by_bits;
                     const int most = by_bits ? (threads() == 1 ? layer.panels : SPARSE_PANELS)
                                              : panels_in_cache(layer);
                     team_.pieces(member, layer.panels, UPDATE_PANELS, most, [&](Range some) {
-                        if (before && !both) learn(i, *before, some, &descent);
                         if (by_bits)
-                            forward_sparse(i, both ? before : nullptr, &descent, batch, member,
-                                           some, all_vectors(batch), scratch);
-                        else
-                            forward(i, batch, member, some, all_vectors(batch), scratch);
+                            return forward_sparse(i, before, &descent, batch, member, some,
+                                                  all_vectors(batch), scratch);
+                        if (before) learn(i, *before, some, &descent);
+                        forward(i, batch, member, some, all_vectors(batch), scratch);
                     });
                 } else if (in_shares) {
                     forward_shares(batch, member);
