@@ -11,7 +11,7 @@ namespace inkproof {
 namespace {
 
 constexpr std::int64_t LOOKED_AT = 1024;  // rows that decide whether data count as sparse
-constexpr float SPARSE_BELOW = 0.55f;      // share of inputs that are not zero
+constexpr float SPARSE_BELOW = 0.55f;     // share of inputs that are not zero
 constexpr int MOST_LISTED = 65535;        // inputs that 16 bits can name
 
 template <typename T>

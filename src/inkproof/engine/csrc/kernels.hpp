@@ -308,6 +308,14 @@ constexpr int WORD = 64;  // numbers of which one word of such bits tells
 constexpr int PANELS_A_WORD = WORD / PANEL;  // whose bits are put in, and read all at once:
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bits of panels lie from the lowest byte on");
 
+// A bit for each number of N vectors that is not zero.
+template <int N>
+static inline std::uint32_t filled_bits(const float* numbers) {
+    std::uint32_t bits = 0;
+    for (int i = 0; i < N; ++i) bits |= bits_of(load(numbers + i * VL) != V{}) << i * VL;
+    return bits;
+}
+
 // Values of what has a bit: one after the other, or each at its place.
 struct InOrder {
     float operator()(std::size_t) { return *next++; }

@@ -176,11 +176,9 @@ bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
         const int lanes = std::min(BLOCK, batch.lanes - block * BLOCK);
         const std::uint32_t wanted = ~std::uint32_t{0} >> (BLOCK - lanes);
         for (int i = block * below.padded; i < (block + 1) * below.padded; ++i) {
-            std::uint32_t bits = 0;
-            for (int v = 0; v < VB; ++v)
-                bits |= bits_of(load(x + i * BLOCK + v * VL) != V{}) << v * VL;
-            rows.filled_lanes[static_cast<std::size_t>(i)] = bits & wanted;
-            count += __builtin_popcount(bits & wanted);
+            const std::uint32_t bits = filled_bits<VB>(x + i * BLOCK) & wanted;
+            rows.filled_lanes[static_cast<std::size_t>(i)] = bits;
+            count += __builtin_popcount(bits);
         }
     }
     const int numbers = below.spec.units * batch.lanes;
@@ -192,10 +190,9 @@ bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
             to_lanes(x + (block * below.padded + p * PANEL) * BLOCK, to, below.lane_stride, PANEL,
                      VB);
             for (int lane = 0; lane < BLOCK; ++lane, to += below.lane_stride) {
-                std::uint32_t bits = 0;
-                for (int j = 0; j < VP; ++j) bits |= bits_of(load(to + j * VL) != V{}) << j * VL;
                 const int at = (block * BLOCK + lane) * parts * PANELS_A_WORD + p;
-                rows.filled_inputs[static_cast<std::size_t>(at)] = static_cast<std::uint16_t>(bits);
+                rows.filled_inputs[static_cast<std::size_t>(at)] =
+                    static_cast<std::uint16_t>(filled_bits<VP>(to));
             }
         }
     return true;
@@ -1027,10 +1024,9 @@ Totals Network::infer(const Data& data, const std::int64_t* labels, float* proba
             for (int lane = 0; are_few && lane < batch.lanes; ++lane)
                 forward_row(batch, data.sparse(), lane, scratch);
             for (std::size_t i = 0; !are_few && i < layers_.size(); ++i) {
-                const Range panels{0, layers_[i].panels}, vectors = all_vectors(batch);
-                if (i > 0)
-                    list_rows(static_cast<int>(i), batch, 0, {0, layers_[i].spec.inputs});
                 const int index = static_cast<int>(i);
+                const Range panels{0, layers_[i].panels}, vectors = all_vectors(batch);
+                if (i > 0) list_rows(index, batch, 0, {0, layers_[i].spec.inputs});
                 if (i == 0 ? data.sparse() : batch.rows_of(index, 0).by_bits)
                     forward_sparse(index, nullptr, nullptr, batch, 0, panels, vectors, scratch);
                 else
