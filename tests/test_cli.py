@@ -302,6 +302,53 @@ def test_help_answers_at_once(tmp_path):
     assert loaded.stdout.strip() == "[]"
 
 
+# --- Other programs' files ------------------------------------------------------------------------
+
+KERAS_FILE = Path(__file__).parent / "golden" / "keras" / "dense.keras"
+
+
+def test_a_keras_file_becomes_a_model_and_goes_on_to_onnx(tmp_path):
+    shutil.copy(KERAS_FILE, tmp_path / "mine.keras")
+    scaled = ("--scale", "1/255", "--input-shape", "12,10,1")
+    process = call("import", "mine.keras", *scaled, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "hidden (Dense)" in process.stdout
+    assert process.stdout.endswith("Model: mine.safetensors\n")
+    model = inkproof.Model.load(tmp_path / "mine.safetensors")
+    with np.load(KERAS_FILE.with_suffix(".npz")) as file:
+        assert np.abs(model.predict(file["raw"]) - file["probabilities"]).max() < 1e-6
+    process = call("export", "mine.safetensors", "--to", "onnx", cwd=tmp_path)
+    assert (process.stdout, process.returncode) == ("Model: mine.onnx\n", 0)
+    assert (tmp_path / "mine.onnx").read_bytes() == inkproof.interop.onnx_bytes(model)
+    # Somebody's own file is not written over unless it is named.
+    before = (tmp_path / "mine.keras").read_bytes()
+    refused = call("export", "mine.safetensors", "--to", "keras", cwd=tmp_path)
+    assert_refused(refused, "mine.keras: is there already; replace it with --out mine.keras")
+    assert (tmp_path / "mine.keras").read_bytes() == before
+    to = ("--to", "keras", "--out", "mine.keras")
+    assert call("export", "mine.safetensors", *to, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "mine.keras").read_bytes() == inkproof.interop.keras_bytes(model)
+
+
+def test_other_files_that_will_not_do(tmp_path):
+    def refuse(*words):
+        return call(*words, cwd=tmp_path)
+
+    out = ("--out", "a.safetensors")
+    assert_refused(
+        refuse("import", KERAS_FILE, "--input-shape", "12,10,1", *out), "give scale=1/255"
+    )
+    assert_refused(refuse("import", "none.keras"), "none.keras: cannot be read")
+    assert_refused(refuse("export", KERAS_FILE, "--to", "onnx"), "inkproof import makes one")
+    for words in (("--scale", "half"), ("--scale", "1/0"), ("--input-shape", "12x10")):
+        process = refuse("import", KERAS_FILE, *words)
+        assert process.returncode == 2
+        assert f"{words[0]} must be" in process.stderr
+        assert process.stderr.count("\n") == 1
+    assert refuse("export", "a.safetensors", "--to", "tflite").returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,18 @@ MAY_IMPORT = {
     "fitting": {"checkpoint", "engine", "layers", "schedules", "training_config"},
     "history": set(),
     "initializers": {"layers"},
+    "interop": {
+        "__init__",  # for the version
+        "engine",
+        "fitting",
+        "layers",
+        "model",
+        "model_file",
+        "optimizers",
+        "preprocessing",
+        "schedules",
+        "training_config",
+    },
     "layers": set(),
     "model": {
         "diagram",

@@ -14,7 +14,6 @@ no weight differs by more than 5e-8; with one, the farthest by 8e-5 to 3e-4, and
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +23,11 @@ import pytest
 
 import inkproof
 from inkproof import SGD, Activation, Dense, Model, Run, Split, TrainingConfig, train
+from keras_python import keras_python
 
 pytestmark = pytest.mark.keras
 
 SCRIPT = Path(__file__).parent / "golden" / "keras_fit.py"
-INSTALLED = Path(__file__).parents[1] / "build" / "bench" / "keras-tensorflow" / "bin" / "python"
 BATCH, EPOCHS, LEARNING_RATE = 32, 2, 0.01
 ROWS, HELD_OUT = 99 * BATCH + 22, 1000  # 100 steps an epoch, the last one short
 SEEDS = (0, 1, 2, 3, 4, 5)
@@ -101,15 +100,6 @@ class Fits:
         settings = {"epochs": EPOCHS, "batch_size": BATCH, "shuffle": False} | changes
         config = TrainingConfig(optimizer=SGD(learning_rate=LEARNING_RATE), loss=loss, **settings)
         return train(model, *self.splits, config)
-
-
-def keras_python():
-    named = os.environ.get("INKPROOF_KERAS_PYTHON")
-    if named:
-        return named
-    if not INSTALLED.exists():
-        pytest.skip("no Keras: `make test-keras` installs it, or set INKPROOF_KERAS_PYTHON")
-    return str(INSTALLED)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

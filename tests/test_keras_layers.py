@@ -25,7 +25,6 @@ Nesterov, 0.11 to 0.2 with Adam, 0.15 to 0.51 with AdamW; of the greatest, 0.14 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,13 +47,13 @@ from inkproof.layers import (
     MaxPool2D,
     walk,
 )
+from keras_python import keras_python
 from reference_network import Reference
 
 # One worker: what they share takes Keras two minutes.
 pytestmark = [pytest.mark.keras, pytest.mark.xdist_group("Keras' networks")]
 
 SCRIPT = Path(__file__).parent / "golden" / "keras_layers_fit.py"
-INSTALLED = Path(__file__).parents[1] / "build" / "bench" / "keras-tensorflow" / "bin" / "python"
 SIDE, BATCH, BATCHES, STEPS, CLASSES = 14, 32, 50, 200, 10
 AT_MOST = 2.0  # times Keras' distance
 FLOOR = 2.0**-24  # and one rounding of float32, relative to the weights themselves
@@ -242,15 +241,6 @@ class Distances:
     ours: dict[str, float]
     keras: dict[str, float]
     floor: dict[str, float]
-
-
-def keras_python():
-    named = os.environ.get("INKPROOF_KERAS_PYTHON")
-    if named:
-        return named
-    if not INSTALLED.exists():
-        pytest.skip("no Keras: `make test-keras` installs it, or set INKPROOF_KERAS_PYTHON")
-    return str(INSTALLED)
 
 
 @pytest.fixture(scope="module")

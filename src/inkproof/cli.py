@@ -66,6 +66,13 @@ class PageFormat(StrEnum):
     csv = "csv"
 
 
+class ModelFormat(StrEnum):
+    """The other programs' forms of a model's file; each value is the file's ending."""
+
+    keras = "keras"
+    onnx = "onnx"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from inkproof import __version__
@@ -512,6 +519,72 @@ def serve(
     typer.echo("inkproof: stopped", err=True)
 
 
+@app.command(epilog="Example: inkproof export model.safetensors --to onnx")
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model's file.")],
+    to: Annotated[ModelFormat, typer.Option(help="Whose file to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file; without it a new one, of the model's name."),
+    ] = None,
+) -> None:
+    """Write a model as a file of Keras or ONNX.
+
+    What reads it gives it raw images, 0 to 255: scaling is inside.
+    """
+    import inkproof
+    from inkproof.interop import write_keras, write_onnx
+
+    write = write_keras if to is ModelFormat.keras else write_onnx
+    target = out or _beside(model, f".{to}")
+    write(inkproof.Model.load(model), target)
+    typer.echo(f"Model: {target}")
+
+
+@app.command(
+    name="import",
+    epilog="Example: inkproof import mine.keras --scale 1/255 --input-shape 28,28,1",
+)
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .keras file of Keras 3.")],
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="What pixels were multiplied by before they came to Keras, such as 1/255; where "
+            "the file does not begin with a Rescaling layer."
+        ),
+    ] = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="H,W,C", help="The images' shape, where the file takes them flattened."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The model's file; without it a new one, FILE with .safetensors."),
+    ] = None,
+) -> None:
+    """Make a model of a Keras file: evaluate, predict, read and serve then take it."""
+    from fractions import Fraction
+
+    from inkproof.interop import read_keras
+
+    try:
+        factor = None if scale is None else float(Fraction(scale))
+    except (OverflowError, ValueError, ZeroDivisionError):
+        _usage(f"--scale must be a number such as 1/255, got {_safe(str(scale), 40)}")
+    try:
+        shape = None if input_shape is None else [int(axis) for axis in input_shape.split(",")]
+    except ValueError:
+        _usage(f"--input-shape must be as 28,28,1, got {_safe(str(input_shape), 40)}")
+    target = out or _beside(file, ".safetensors")
+    model = read_keras(file, scale=factor, input_shape=shape)
+    model.save(target)
+    typer.echo(model.summary())
+    typer.echo(f"Model: {target}")
+
+
 @app.command(name="bench", epilog="Example: inkproof bench --threads 1")
 def bench_command(
     threads: Annotated[
@@ -828,6 +901,16 @@ def _check_fits(
         raise ModelError(
             f"{path}: the model tells {model.num_classes} classes apart, the data have {classes}"
         )
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """Give the name with another ending; a file that somebody has must be named to be replaced."""
+    from inkproof.errors import StorageError
+
+    target = path.with_suffix(ending)
+    if target.exists():
+        raise StorageError(f"{target}: is there already; replace it with --out {target}")
+    return target
 
 
 def _interrupted(kept: Path) -> NoReturn:

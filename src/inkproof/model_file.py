@@ -25,13 +25,22 @@ import numpy.typing as npt
 from inkproof.errors import FileFormatError, ModelError, StorageError
 from inkproof.storage import write_bytes
 
-__all__ = ["FORMAT", "MAX_HEADER_BYTES", "read_description", "read_tensors", "to_bytes", "write"]
+__all__ = [
+    "FORMAT",
+    "MAX_HEADER_BYTES",
+    "parse_object",
+    "read_description",
+    "read_tensors",
+    "to_bytes",
+    "write",
+]
 
 FORMAT: Final = 1
 MAX_HEADER_BYTES: Final = 4 << 20
 _KEY: Final = "inkproof"
 _PREFIX_BYTES: Final = 8
 _ITEM_BYTES: Final = 4
+_ARCHIVE: Final = b"PK\x03\x04"  # how a ZIP file begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +155,11 @@ def _read_header(handle: BinaryIO, path: str | Path) -> _Header:
     prefix = handle.read(_PREFIX_BYTES)
     if len(prefix) < _PREFIX_BYTES:
         raise FileFormatError(f"{path}: expected an Inkproof model file, got {size:,} bytes")
+    if prefix.startswith(_ARCHIVE):
+        raise FileFormatError(
+            f"{path}: not an Inkproof model file but an archive; "
+            "inkproof import makes one of a .keras file"
+        )
     length = int.from_bytes(prefix, "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
         raise FileFormatError(
@@ -157,7 +171,7 @@ def _read_header(handle: BinaryIO, path: str | Path) -> _Header:
         raise FileFormatError(
             f"{path}: cut off: expected a header of {length:,} bytes, got {len(raw):,}"
         )
-    tensors = _parse(raw, f"{path}: header")
+    tensors = parse_object(raw, f"{path}: header")
     metadata = tensors.pop("__metadata__", None)
     if not (
         isinstance(metadata, dict) and list(metadata) == [_KEY] and isinstance(metadata[_KEY], str)
@@ -166,7 +180,7 @@ def _read_header(handle: BinaryIO, path: str | Path) -> _Header:
             f"{path}: not an Inkproof model: expected the one metadata key {_KEY!r}, "
             f"got {reprlib.repr(metadata)}"
         )
-    description = _parse(metadata[_KEY].encode("utf-8", "surrogatepass"), f"{path}: metadata")
+    description = parse_object(metadata[_KEY].encode("utf-8", "surrogatepass"), f"{path}: metadata")
     version = description.get("format")
     if type(version) is not int or version != FORMAT:
         raise FileFormatError(
@@ -199,7 +213,13 @@ def _check_sizes(header: _Header, shapes: Mapping[str, tuple[int, ...]], path: s
     return wanted
 
 
-def _parse(raw: bytes, where: str) -> dict[str, Any]:
+def parse_object(raw: bytes, where: str) -> dict[str, Any]:
+    """Read a JSON object of a file that need not be trusted; ``where`` is for messages.
+
+    Raises
+    ------
+    FileFormatError : no JSON, no object, nested too deeply, or a key that stands there twice
+    """
     try:
         value = json.loads(
             raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant

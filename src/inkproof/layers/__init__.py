@@ -40,6 +40,7 @@ from inkproof.layers.structure import (
     named,
     output_shapes,
     place,
+    snake_case,
     walk,
 )
 
@@ -74,5 +75,6 @@ __all__ = [
     "named",
     "output_shapes",
     "place",
+    "snake_case",
     "walk",
 ]

@@ -12,7 +12,16 @@ from typing import Final
 from inkproof.errors import ConfigurationError, ModelError
 from inkproof.layers.base import Layer, Shape, WeightSpec
 
-__all__ = ["MAX_DEPTH", "Place", "Residual", "named", "output_shapes", "place", "walk"]
+__all__ = [
+    "MAX_DEPTH",
+    "Place",
+    "Residual",
+    "named",
+    "output_shapes",
+    "place",
+    "snake_case",
+    "walk",
+]
 
 MAX_DEPTH: Final = 8
 """How many Residuals may be inside one another."""
@@ -207,7 +216,7 @@ def _named(
     for layer in layers:
         name = layer.name
         while name is None:
-            stem = _snake_case(layer.kind)
+            stem = snake_case(layer.kind)
             count = counts.get(stem, 0)
             counts[stem] = count + 1
             candidate = f"{stem}_{count}" if count else stem
@@ -220,7 +229,7 @@ def _named(
     return tuple(result)
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
     """Turn a class name into Keras' automatic name: MaxPooling2D becomes max_pooling2d."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
