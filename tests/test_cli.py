@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import inkproof
-from inkproof import cli
+from inkproof import cli, interop
 
 STUDY = """
 name = "tiny"
@@ -252,7 +252,7 @@ def test_an_interrupted_training_goes_on(done):
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert "m.safetensors.checkpoint, the same command goes on" in rest
+    assert "m.safetensors.a-seed-0.checkpoint, the same command goes on" in rest
     again = call(*arguments, cwd=folder)
     assert again.returncode == 0, again.stderr
     assert "epoch  20/" not in again.stderr
@@ -319,7 +319,7 @@ def test_a_keras_file_becomes_a_model_and_goes_on_to_onnx(tmp_path):
         assert np.abs(model.predict(file["raw"]) - file["probabilities"]).max() < 1e-6
     process = call("export", "mine.safetensors", "--to", "onnx", cwd=tmp_path)
     assert (process.stdout, process.returncode) == ("Model: mine.onnx\n", 0)
-    assert (tmp_path / "mine.onnx").read_bytes() == inkproof.interop.onnx_bytes(model)
+    assert (tmp_path / "mine.onnx").read_bytes() == interop.onnx_bytes(model)
     # Somebody's own file is not written over unless it is named.
     before = (tmp_path / "mine.keras").read_bytes()
     refused = call("export", "mine.safetensors", "--to", "keras", cwd=tmp_path)
@@ -327,7 +327,7 @@ def test_a_keras_file_becomes_a_model_and_goes_on_to_onnx(tmp_path):
     assert (tmp_path / "mine.keras").read_bytes() == before
     to = ("--to", "keras", "--out", "mine.keras")
     assert call("export", "mine.safetensors", *to, cwd=tmp_path).returncode == 0
-    assert (tmp_path / "mine.keras").read_bytes() == inkproof.interop.keras_bytes(model)
+    assert (tmp_path / "mine.keras").read_bytes() == interop.keras_bytes(model)
 
 
 def test_other_files_that_will_not_do(tmp_path):

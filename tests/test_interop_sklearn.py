@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import inkproof
 from inkproof import SGD, Adam, Conv2D, Dense, Flatten, MaxPool2D, Model, Split, TrainingConfig
 from inkproof.errors import ConfigurationError, TrainingError, UnknownNameError
+from inkproof.interop import onnx_bytes
 from inkproof.interop.sklearn import InkproofClassifier
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -116,7 +117,7 @@ def test_what_was_fitted_goes_anywhere(tmp_path):
     estimator.model_.save(tmp_path / "a.safetensors")
     wanted = estimator.predict_proba(rows)
     assert Model.load(tmp_path / "a.safetensors").predict(data.images).tobytes() == wanted.tobytes()
-    session = onnxruntime.InferenceSession(inkproof.interop.onnx_bytes(estimator.model_))
+    session = onnxruntime.InferenceSession(onnx_bytes(estimator.model_))
     assert np.abs(session.run(None, {"images": data.images})[0] - wanted).max() < 2e-6
     assert isinstance(data, Split)
 

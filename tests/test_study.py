@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -10,13 +11,15 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 
-from inkproof import published
+from inkproof import published, run_folder
 from inkproof.augmentation import Augmentation
 from inkproof.comparison import MARGIN
 from inkproof.errors import (
@@ -474,11 +477,105 @@ def test_only_what_has_changed_is_done_again(finished, data, tmp_path):
     values = content(data, seeds=[1, 5])
     values["models"][1]["layers"][0]["units"] = 21
     events = []
-    run_study(Study.from_content(values), copy, on_event=events.append)
+    run_study(Study.from_content(values), copy, replace=True, on_event=events.append)
     assert [event.run for event in events if isinstance(event, RunReused)] == [
         RunKey(model="a", seed=1)
     ]
     assert sum(isinstance(event, RunFinished) for event in events) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"training": {"epochs": 1}}, "/seed-0: training.epochs is 3 there, 1 is asked for"),
+        ({"training": {"label_smoothing": 0.1}}, "label_smoothing is 'off' there, 0.1 is asked"),
+        ({"data": {"hold_out": 0.3}}, "data.hold_out is 0.2 there, 0.3 is asked for"),
+    ],
+)
+def test_runs_of_other_settings_are_not_lost_unasked(finished, data, tmp_path, change, difference):
+    folder, _, _ = finished
+    copy = tmp_path / "small"
+    shutil.copytree(folder, copy)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    values = content(data)
+    for table, settings in change.items():
+        values[table] = values[table] | settings
+    with pytest.raises(
+        StorageError, match="four finished runs of other settings would be lost"
+    ) as e:
+        run_study(Study.from_content(values), copy)
+    assert difference in str(e.value)
+    assert "--out DIR keeps them, --replace replaces them" in str(e.value)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    run_study(Study.from_content(values), copy, replace=True)
+    assert {path.name for path in copy.rglob("*")} >= {"run.json", "results.json"}
+    events = []
+    run_study(Study.from_content(values), copy, on_event=events.append)
+    assert sum(isinstance(event, RunReused) for event in events) == 4
+
+
+@pytest.mark.parametrize("how", ["fresh", "replace"])
+def test_what_is_replaced_is_gone_before_anything_is_done(finished, data, tmp_path, how):
+    """An end in the middle leaves neither old results beside new runs, nor old runs as new ones."""
+    folder, _, _ = finished
+    copy = tmp_path / "small"
+    shutil.copytree(folder, copy)
+    values = content(data)
+    values["training"] = values["training"] | {"epochs": 2}
+    study = Study.from_content(values)
+
+    def stop(event):
+        if isinstance(event, RunFinished):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, copy, jobs=1, on_event=stop, **{how: True})
+    assert not (copy / "results.json").exists()
+    assert len(list(copy.rglob("run.json"))) == 1
+    with pytest.raises(StorageError, match="run the study first"):
+        load_study_result(copy)
+    events = []
+    run_study(study, copy, on_event=events.append)  # the same without the option goes on
+    assert sum(isinstance(event, RunReused) for event in events) == 1
+
+
+def test_a_run_that_ends_between_its_files_is_none(finished, data, tmp_path, monkeypatch):
+    folder, _, _ = finished
+    copy = tmp_path / "small"
+    shutil.copytree(folder, copy)
+    damaged = copy / "a" / "seed-1"
+    (damaged / "predictions.npz").write_bytes(b"")
+
+    def full(path, data):
+        raise StorageError(f"{path}: cannot be written: No space left on device")
+
+    monkeypatch.setattr(run_folder, "write_bytes", full)
+    with pytest.raises(StorageError, match="No space left"):
+        run_study(small(data), copy, jobs=1)
+    assert not (damaged / "run.json").exists()
+
+
+def test_what_a_killed_process_had_half_written_goes(finished, data, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(finished[0], copy)
+    run = copy / "a" / "seed-1"
+    (run / "predictions.npz").unlink()
+    (run / ".inkproof-0123456789abcdef.tmp").write_bytes(bytes(9))
+    (run / ".mine.tmp").write_bytes(bytes(9))
+    run_study(small(data), copy)
+    assert [path.name for path in run.glob(".*")] == [".mine.tmp"]
+
+
+def test_results_of_other_runs_are_not_reported(finished, tmp_path):
+    folder, _, _ = finished
+    copy = tmp_path / "small"
+    shutil.copytree(folder, copy)
+    path = copy / "a" / "seed-0" / "predictions.npz"
+    with np.load(path) as file:
+        probabilities = file["probabilities"]
+    np.savez(path, probabilities=np.roll(probabilities, 1, axis=1))
+    with pytest.raises(FileFormatError, match=r"seed-0: not the run that .* run the study again"):
+        load_study_result(copy)
 
 
 def test_fresh_does_all_again_and_touches_nothing_else(finished, data, tmp_path):
@@ -520,6 +617,61 @@ def test_a_damaged_run_is_done_again(finished, data, tmp_path, name):
         RunKey(model="b", seed=1)
     ]
     assert losses(again) == losses(result)
+
+
+@pytest.mark.parametrize("best", ["2", 0, 4, True, 1.5])
+def test_a_best_epoch_that_cannot_be_is_damage(finished, tmp_path, best):
+    copy = tmp_path / "run"
+    shutil.copytree(finished[0] / "a" / "seed-0", copy)
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(record | {"best_epoch": best}))
+    with pytest.raises(FileFormatError, match="damaged: expected a best epoch of 1 to 3, got"):
+        run_folder.read(copy, record["configuration"], images=1, classes=3)
+
+
+def npy_bytes(header, numbers=b""):
+    """Give an array's file with any header, however much it claims."""
+    text = (str(header) + "\n").encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + numbers
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            npy_bytes({"descr": "<f4", "fortran_order": False, "shape": (3_000_000_000, 3)}),
+            r"expected float32 \(4, 3\), got float32 \(3000000000, 3\)",
+        ),
+        (npy_bytes({"descr": "|O", "fortran_order": False, "shape": (4, 3)}, b"x"), "got object"),
+        (npy_bytes({"descr": "<f4"}), "damaged"),
+        (b"\x93NUMPY\x02\x00" + bytes(40), "an array of another format"),
+        (b"nothing", "damaged"),
+        (np.float32([[2, 0, 0]] * 4), "got numbers outside 0 to 1"),
+        (np.float32([[np.nan, 0, 0]] * 4), "got numbers outside 0 to 1"),
+        (np.float64([[1, 0, 0]] * 4), "got float64"),
+    ],
+)
+def test_probabilities_that_cannot_be(tmp_path, content, message):
+    with zipfile.ZipFile(tmp_path / "predictions.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        if isinstance(content, np.ndarray):
+            buffer = io.BytesIO()
+            np.save(buffer, content)
+            content = buffer.getvalue()
+        archive.writestr("probabilities.npy", content)
+    with pytest.raises(FileFormatError, match=message):
+        run_folder.read_predictions(tmp_path, images=4, classes=3)
+
+
+def test_what_a_packed_file_claims_is_not_allocated(tmp_path):
+    with zipfile.ZipFile(tmp_path / "predictions.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("probabilities.npy", bytes(200 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match="damaged"):
+            run_folder.read_predictions(tmp_path, images=4, classes=3)
+        assert tracemalloc.get_traced_memory()[1] < 5 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_seeds_are_shared_between_models(data):

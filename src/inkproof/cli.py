@@ -107,6 +107,9 @@ def run(
         typer.Option(help="The folder of the results; without it runs/<name of the study>."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do complete runs again, too.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace complete runs of other settings.")
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="Run on other data; see inkproof data --help."),
@@ -114,8 +117,8 @@ def run(
 ) -> None:
     """Run a study: train all its models with all its seeds, compare them, write the report.
 
-    A study that was interrupted goes on where it stopped. INKPROOF_THREADS sets the number of
-    cores.
+    A study that was interrupted goes on where it stopped. Complete runs of other settings are
+    not replaced unasked. INKPROOF_THREADS sets the number of cores.
     """
     from inkproof.progress import StudyProgress
     from inkproof.study import run_study
@@ -124,10 +127,12 @@ def run(
     folder = out or Path("runs") / plan.name
     with StudyProgress() as progress:
         try:
-            result = run_study(plan, folder, jobs=jobs, fresh=fresh, on_event=progress)
+            result = run_study(
+                plan, folder, jobs=jobs, fresh=fresh, replace=replace, on_event=progress
+            )
         except KeyboardInterrupt:
             progress.__exit__(None, None, None)
-            _interrupted(folder)
+            _interrupted(folder, "without --fresh " if fresh else "")
     _print_study(result)
     typer.echo(f"\nReport:  {_write_reports(folder)}")
     typer.echo(f"Results: {folder / 'results.json'}")
@@ -213,7 +218,9 @@ def train(
     plan = dataclasses.replace(
         plan, seeds=(seed,), models=tuple(m for m in plan.models if m.name == name)
     )
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    if out.is_dir():
+        _usage(f"--out must be a file's name, got the folder {_safe(str(out))}")
+    checkpoint = out.with_name(f"{out.name}.{name}-seed-{seed}.checkpoint")
     with StudyProgress() as progress:
         try:
             trained, evaluation = train_one(plan, checkpoint=checkpoint, on_event=progress)
@@ -913,12 +920,14 @@ def _beside(path: Path, ending: str) -> Path:
     return target
 
 
-def _interrupted(kept: Path) -> NoReturn:
+def _interrupted(kept: Path, but: str = "") -> NoReturn:
     from inkproof.errors import Cancelled
 
     if not kept.exists():
         raise Cancelled("interrupted")
-    raise Cancelled(f"interrupted; finished epochs are kept in {kept}, the same command goes on")
+    raise Cancelled(
+        f"interrupted; finished epochs are kept in {kept}, the same command {but}goes on"
+    )
 
 
 def _usage(message: str) -> NoReturn:

@@ -19,18 +19,20 @@ from __future__ import annotations
 import io
 import json
 import reprlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import IO, TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy
 
 from inkproof.errors import FileFormatError, StorageError
 from inkproof.history import History
 from inkproof.stopping import StoppedBy
-from inkproof.storage import write_bytes
+from inkproof.storage import remove_half_written, write_bytes
 
 if TYPE_CHECKING:
     from inkproof.model import Model
@@ -39,7 +41,9 @@ __all__ = [
     "CHECKPOINT",
     "Extras",
     "StoredRun",
+    "begin",
     "clear",
+    "other_settings",
     "read",
     "read_extras",
     "read_model",
@@ -65,6 +69,8 @@ _FILES: Final = (
     CHECKPOINT,
 )
 _MAX_RECORD_BYTES: Final = 4 << 20
+_ARRAY: Final = "probabilities.npy"
+_MOST: Final = 1 + 1e-5  # of a probability, with its rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +109,19 @@ class Extras:
     changed_right: dict[str, list[int]]
 
 
+def begin(folder: Path) -> None:
+    """Take away what is left of older runs.
+
+    Their record would speak for what is written from here on.
+
+    Raises
+    ------
+    StorageError : it cannot be removed
+    """
+    _remove(folder / _RECORD)
+    remove_half_written(folder)
+
+
 def write(
     folder: Path,
     *,
@@ -135,13 +154,8 @@ def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: i
         message says which
     """
     try:
-        raw = (folder / _RECORD).read_bytes()
-        if len(raw) > _MAX_RECORD_BYTES:
-            raise FileFormatError(f"{folder / _RECORD}: larger than {_MAX_RECORD_BYTES} bytes")
-        record = json.loads(raw)
-        if not isinstance(record, dict) or record.get("configuration") != json.loads(
-            json.dumps(configuration)
-        ):
+        record = _read_record(folder)
+        if record.get("configuration") != _plain(configuration):
             raise FileFormatError(f"{folder / _RECORD}: the run of another configuration")
         history = History.from_csv(folder / _HISTORY, params=dict(record["params"]))
         stopped_by, epochs, best_epoch = _ending(record, history.params["epochs"])
@@ -167,14 +181,62 @@ def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: i
     )
 
 
+def other_settings(folder: Path, configuration: dict[str, Any]) -> str | None:
+    """Say in what a finished run that lies there differs from what is asked for.
+
+    Returns
+    -------
+    such as ``"training.epochs is 4 there, 2 is asked for"``; None where there is no finished run,
+    or one of this configuration
+    """
+    try:
+        there = _read_record(folder)["configuration"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return _difference(there, _plain(configuration))
+
+
+def _difference(there: object, asked: object, where: str = "") -> str | None:
+    """Say where two JSON values differ first."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        found = (
+            _difference(there.get(key), asked.get(key), f"{where}.{key}" if where else str(key))
+            for key in sorted({*there, *asked})
+        )
+        return next((difference for difference in found if difference), None)
+    if there == asked:
+        return None
+    brief = [reprlib.repr("off" if value is None else value) for value in (there, asked)]
+    return f"{where} is {brief[0]} there, {brief[1]} is asked for"
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / _RECORD
+    with path.open("rb") as handle:
+        raw = handle.read(_MAX_RECORD_BYTES + 1)
+    if len(raw) > _MAX_RECORD_BYTES:
+        raise FileFormatError(f"{path}: larger than {_MAX_RECORD_BYTES} bytes")
+    record = json.loads(raw)
+    if not isinstance(record, dict):
+        raise FileFormatError(f"{path}: expected a JSON object")
+    return record
+
+
+def _plain(configuration: dict[str, Any]) -> Any:
+    """Give a configuration as it is read back from a file."""
+    return json.loads(json.dumps(configuration))
+
+
 def _ending(record: Mapping[str, Any], epochs: int) -> tuple[StoppedBy | None, int, int | None]:
     """Say what ended the training, after how many epochs, and which one was the best."""
-    stopped, best = record.get("stopped"), record.get("best_epoch")
-    if stopped is None:
-        return None, epochs, best
-    if stopped["by"] not in get_args(StoppedBy) or not 1 <= stopped["epoch"] < epochs:
-        raise ValueError(f"expected what ended the training, got {reprlib.repr(stopped)}")
-    return stopped["by"], stopped["epoch"], best
+    stopped, best, by = record.get("stopped"), record.get("best_epoch"), None
+    if stopped is not None:
+        if stopped["by"] not in get_args(StoppedBy) or not 1 <= stopped["epoch"] < epochs:
+            raise ValueError(f"expected what ended the training, got {reprlib.repr(stopped)}")
+        by, epochs = stopped["by"], stopped["epoch"]
+    if best is not None and not (type(best) is int and 1 <= best <= epochs):
+        raise ValueError(f"expected a best epoch of 1 to {epochs}, got {reprlib.repr(best)}")
+    return by, epochs, best
 
 
 def read_predictions(folder: Path, *, images: int, classes: int) -> npt.NDArray[np.float32]:
@@ -244,26 +306,32 @@ def read_model(folder: Path) -> Model:
 def _read_probabilities(path: Path, *, images: int, classes: int) -> npt.NDArray[np.float32]:
     limit = images * classes * 4 + 4096
     try:
-        # Checked before anything is unpacked: what is packed may claim any size.
         with path.open("rb") as handle:
             raw = handle.read(2 * limit)
-        with np.load(io.BytesIO(raw), allow_pickle=False, max_header_size=1024) as content:
-            size = content.zip.getinfo("probabilities.npy").file_size
-            if size > limit:
-                raise FileFormatError(f"{path}: larger than {images} x {classes} probabilities")
-            probabilities = content["probabilities"]
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive, archive.open(_ARRAY) as member:
+            # What is packed may claim any size, and so may the header of what comes out of it.
+            unpacked = io.BytesIO(member.read(limit))
+        _check_header(unpacked, path, (images, classes))
+        probabilities = npy.read_array(unpacked, allow_pickle=False)
     except FileFormatError:
         raise
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{path}: missing") from error
     except Exception as error:  # zipfile, zlib and NumPy each have errors of their own
-        raise FileFormatError(f"{path}: missing or damaged: {error}") from error
-    if probabilities.dtype != np.float32 or probabilities.shape != (images, classes):
-        raise FileFormatError(
-            f"{path}: expected float32 ({images}, {classes}), "
-            f"got {probabilities.dtype} {probabilities.shape}"
-        )
-    if not np.isfinite(probabilities).all():
-        raise FileFormatError(f"{path}: numbers that are not finite")
+        raise FileFormatError(f"{path}: damaged: {error}") from error
+    if not ((probabilities >= 0) & (probabilities <= _MOST)).all():
+        raise FileFormatError(f"{path}: expected probabilities, got numbers outside 0 to 1")
     return np.asarray(probabilities, dtype=np.float32)
+
+
+def _check_header(file: IO[bytes], path: Path, shape: tuple[int, int]) -> None:
+    """Look at an array's header before anything is allocated, and go back to its beginning."""
+    if npy.read_magic(file) != (1, 0):
+        raise FileFormatError(f"{path}: damaged: an array of another format")
+    got, _, dtype = npy.read_array_header_1_0(file, max_header_size=1024)
+    file.seek(0)
+    if dtype != np.float32 or got != shape:
+        raise FileFormatError(f"{path}: expected float32 {shape}, got {dtype} {got}")
 
 
 def clear(folder: Path) -> None:
@@ -274,7 +342,11 @@ def clear(folder: Path) -> None:
     StorageError : one cannot be removed
     """
     for name in _FILES:
-        try:
-            (folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(f"{folder / name}: cannot be removed: {error.strerror}") from error
+        _remove(folder / name)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be removed: {error.strerror}") from error

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from inkproof.errors import StorageError
 
-__all__ = ["write_bytes"]
+__all__ = ["remove_half_written", "write_bytes"]
+
+_BEGIN, _END = ".inkproof-", ".tmp"  # of the name of a file that is not complete yet
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -23,7 +25,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     StorageError : a full disk, a missing folder or permission; what was there is as before
     """
     target = Path(path)
-    temporary = target.with_name(f".inkproof-{os.urandom(8).hex()}.tmp")
+    temporary = target.with_name(f"{_BEGIN}{os.urandom(8).hex()}{_END}")
     try:
         try:
             with temporary.open("xb") as handle:
@@ -36,3 +38,12 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what processes that were killed have left of files in a folder.
+
+    Nobody else may be writing there.
+    """
+    for path in folder.glob(f"{_BEGIN}*{_END}"):
+        path.unlink(missing_ok=True)

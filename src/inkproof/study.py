@@ -53,6 +53,7 @@ from inkproof.stopping import StoppedBy
 from inkproof.storage import write_bytes
 from inkproof.study_file import Study, StudyData, StudyModel
 from inkproof.training import Epoch, Progress, Run, TrainingConfig, train
+from inkproof.wording import counted
 
 __all__ = [
     "EpochFinished",
@@ -217,6 +218,7 @@ def run_study(
     *,
     jobs: int | None = None,
     fresh: bool = False,
+    replace: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> StudyResult:
     """Do all runs of a study and write ``results.json``.
@@ -230,6 +232,7 @@ def run_study(
     folder : the study's folder; it is made if it is not there
     jobs : how many runs go side by side, sharing the cores; None chooses
     fresh : whether runs that are complete are done again
+    replace : whether complete runs of other settings are replaced; ``fresh`` replaces them, too
     on_event : told what happens, one call at a time, from several threads
 
     Raises
@@ -237,7 +240,8 @@ def run_study(
     ModelError, UnsupportedError : a network that does not fit the data or the engine
     DataError : data that cannot be read
     TrainingError : a loss that is no longer finite
-    StorageError : the folder cannot be written, or another process is writing it
+    StorageError : the folder cannot be written, or another process is writing it; it holds complete
+        runs of other settings, or files that no study wrote
     """
     folder = Path(folder)
     dataset = load(study.data.source)
@@ -249,6 +253,7 @@ def run_study(
     threads = threads_each(cores, jobs)
     with _locked(folder):
         runner = _Runner(study, dataset, folder, cores, on_event)
+        runner.make_room(plans, fresh=fresh, replace=replace)
         runner.tell(
             StudyStarted(
                 study=study,
@@ -259,7 +264,7 @@ def run_study(
                 precision=usable_precision(study.training.precision),
             )
         )
-        done = runner.do_all(plans, jobs, fresh=fresh)
+        done = runner.do_all(plans, jobs)
         result = _result(study, dataset, done, jobs=jobs, threads=threads)
         write_bytes(folder / RESULTS, result.to_json().encode())
     runner.tell(StudyFinished(result=result))
@@ -345,6 +350,16 @@ def load_study_result(folder: str | Path) -> LoadedStudy:
         for model in result.models
         for run in model.runs
     }
+    for model in result.models:
+        for run in model.runs:
+            likeliest = probabilities[model.name, run.seed].argmax(axis=1)
+            right = int((likeliest == dataset.test.labels).sum())
+            if right != round(run.test.accuracy * len(dataset.test)):
+                raise FileFormatError(
+                    f"{_run_path(folder, model.name, run.seed)}: not the run that {path} tells of: "
+                    f"{right:,} images right, expected an accuracy of {run.test.accuracy:g}; run "
+                    "the study again"
+                )
     return LoadedStudy(result=result, dataset=dataset, probabilities=probabilities)
 
 
@@ -446,11 +461,41 @@ class _Runner:
         with self._telling:
             self._unfinished -= 1
 
-    def do_all(self, plans: list[_Plan], jobs: int, *, fresh: bool) -> dict[RunKey, _Done]:
+    def make_room(self, plans: list[_Plan], *, fresh: bool, replace: bool) -> None:
+        """See that no finished run of other settings is lost unasked.
+
+        Raises
+        ------
+        StorageError : there are such runs; or a file cannot be removed
+        """
+        folders = {
+            plan.key: _run_path(self._folder, plan.key.model, plan.key.seed) for plan in plans
+        }
+        others = {
+            plan.key: difference
+            for plan in plans
+            if (
+                difference := run_folder.other_settings(folders[plan.key], self.configuration(plan))
+            )
+        }
+        if others and not (fresh or replace):
+            key, difference = next(iter(others.items()))
+            raise StorageError(
+                f"{self._folder}: {counted(len(others), 'finished run')} of other settings would "
+                f"be lost ({folders[key].relative_to(self._folder)}: {difference}); --out DIR "
+                "keeps them, --replace replaces them"
+            )
+        doomed = folders if fresh else others
+        for key in doomed:
+            run_folder.clear(folders[key])
+        if doomed:
+            (self._folder / RESULTS).unlink(missing_ok=True)  # it would tell of those
+
+    def do_all(self, plans: list[_Plan], jobs: int) -> dict[RunKey, _Done]:
         self._jobs, self._unfinished = jobs, len(plans)
         with ThreadPoolExecutor(jobs, thread_name_prefix="inkproof-run") as pool:
             futures: dict[RunKey, Future[_Done]] = {
-                plan.key: pool.submit(self._do, plan, fresh=fresh) for plan in plans
+                plan.key: pool.submit(self._do, plan) for plan in plans
             }
             for future in futures.values():
                 future.add_done_callback(self._count_finished)
@@ -466,6 +511,20 @@ class _Runner:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return {key: future.result() for key, future in futures.items()}
+
+    def configuration(self, plan: _Plan) -> dict[str, Any]:
+        """Give all that a run's results depend on, as its record says it."""
+        model = _build(plan.model, self._dataset, seed=plan.key.seed)
+        config = dataclasses.replace(self._study.training, seed=plan.key.seed)
+        return {
+            "model": model.config(),
+            "seed": plan.key.seed,
+            "training": config.config(),
+            "data": {
+                "fingerprint": self._dataset.fingerprint,
+                "hold_out": self._study.data.hold_out,
+            },
+        }
 
     def prepared(self, plan: _Plan) -> tuple[Model, Split, Split, TrainingConfig]:
         """Give a run's initial model, its training and validation data, and its configuration."""
@@ -497,20 +556,13 @@ class _Runner:
             threads=self._threads,
         )
 
-    def _do(self, plan: _Plan, *, fresh: bool) -> _Done:
+    def _do(self, plan: _Plan) -> _Done:
         if self._cancel.is_set():
             raise Cancelled("the study was stopped")
-        key, study, dataset = plan.key, self._study, self._dataset
+        key, dataset = plan.key, self._dataset
         folder = _run_path(self._folder, key.model, key.seed)
         model, training, validation, config = self.prepared(plan)
-        configuration = {
-            "model": model.config(),
-            "seed": key.seed,
-            "training": config.config(),
-            "data": {"fingerprint": dataset.fingerprint, "hold_out": study.data.hold_out},
-        }
-        if fresh:
-            run_folder.clear(folder)
+        configuration = self.configuration(plan)
         try:
             stored = run_folder.read(
                 folder, configuration, images=len(dataset.test), classes=dataset.test.num_classes
@@ -532,6 +584,7 @@ class _Runner:
             )
         self.tell(RunStarted(run=key))
         _make_folder(folder)
+        run_folder.begin(folder)
         begin = time.perf_counter()
         checkpoint = folder / run_folder.CHECKPOINT
         run = self.train(key, model, training, validation, config, checkpoint=checkpoint)
