@@ -555,6 +555,23 @@ def test_a_run_that_ends_between_its_files_is_none(finished, data, tmp_path, mon
     assert not (damaged / "run.json").exists()
 
 
+def test_a_study_is_read_from_any_folder(data, tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    shutil.copy(data, tmp_path / "project" / "mine.npz")
+    monkeypatch.chdir(tmp_path / "project")
+    values = content("mine.npz")
+    values["training"] = values["training"] | {"epochs": 1}
+    run_study(Study.from_content(values), "runs/x")
+    assert json.loads(Path("runs/x/results.json").read_text())["data"]["path"] == "../../mine.npz"
+    monkeypatch.chdir(tmp_path)
+    assert len(load_study_result("project/runs/x").dataset.test) > 0
+    shutil.move("project", "moved")  # as a whole
+    assert len(load_study_result("moved/runs/x").dataset.test) > 0
+    Path("moved/mine.npz").unlink()
+    with pytest.raises(DataError, match=r"results\.json: its data are no longer there: moved/runs"):
+        load_study_result("moved/runs/x")
+
+
 def test_what_a_killed_process_had_half_written_goes(finished, data, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(finished[0], copy)
@@ -704,7 +721,9 @@ def test_other_data_are_noticed(finished, data, tmp_path):
     arrays["x_train"][0, 0, 0] ^= 1
     np.savez(tmp_path / "other.npz", **arrays)
     text = (copy / "results.json").read_text()
-    (copy / "results.json").write_text(text.replace(str(data), str(tmp_path / "other.npz")))
+    other = json.loads(text)
+    other["data"]["path"] = "../other.npz"
+    (copy / "results.json").write_text(json.dumps(other))
     with pytest.raises(DataError, match="the study ran on other data"):
         load_study_result(copy)
     (copy / "results.json").write_text(text[:200])

@@ -207,6 +207,9 @@ class DataResult(_Record):
 
     name: str
     source: str = Field(description="what inkproof.load was given")
+    path: str | None = Field(
+        default=None, description="where that is, seen from the folder of this file; null: inside"
+    )
     fingerprint: str
     image_shape: list[int] = Field(description="height, width, channels")
     class_names: list[str]

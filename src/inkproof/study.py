@@ -265,7 +265,7 @@ def run_study(
             )
         )
         done = runner.do_all(plans, jobs)
-        result = _result(study, dataset, done, jobs=jobs, threads=threads)
+        result = _result(study, dataset, folder, done, jobs=jobs, threads=threads)
         write_bytes(folder / RESULTS, result.to_json().encode())
     runner.tell(StudyFinished(result=result))
     return result
@@ -336,7 +336,7 @@ def load_study_result(folder: str | Path) -> LoadedStudy:
     if not path.is_file():
         raise StorageError(f"{folder}: there is no {RESULTS}; run the study first")
     result = StudyResult.load(path)
-    dataset = load(result.data.source)
+    dataset = _data_of(result.data, folder)
     if dataset.fingerprint != result.data.fingerprint:
         raise DataError(
             f"{path}: the study ran on other data than {result.data.source} holds now: "
@@ -361,6 +361,16 @@ def load_study_result(folder: str | Path) -> LoadedStudy:
                     "the study again"
                 )
     return LoadedStudy(result=result, dataset=dataset, probabilities=probabilities)
+
+
+def _data_of(data: DataResult, folder: Path) -> Dataset:
+    """Load a finished study's data, whichever folder this is called in."""
+    if data.path is not None:
+        there = folder / data.path
+        if not there.exists() and not Path(data.source).exists():
+            raise DataError(f"{folder / RESULTS}: its data are no longer there: {there}")
+        return load(str(there if there.exists() else data.source))
+    return load(data.source)
 
 
 # --- The runs -------------------------------------------------------------------------------------
@@ -686,7 +696,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _result(
-    study: Study, dataset: Dataset, done: Mapping[RunKey, _Done], *, jobs: int, threads: int
+    study: Study,
+    dataset: Dataset,
+    folder: Path,
+    done: Mapping[RunKey, _Done],
+    *,
+    jobs: int,
+    threads: int,
 ) -> StudyResult:
     seeds = sorted(study.seeds)
     by_model = {
@@ -704,7 +720,7 @@ def _result(
     )
     return StudyResult(
         study=study.content(),
-        data=_data_result(dataset, study, len(first.validation_labels)),
+        data=_data_result(dataset, study, folder, len(first.validation_labels)),
         environment=_environment()
         | {
             "isa": default_isa(),
@@ -721,13 +737,14 @@ def _result(
     )
 
 
-def _data_result(dataset: Dataset, study: Study, validation: int) -> DataResult:
+def _data_result(dataset: Dataset, study: Study, folder: Path, validation: int) -> DataResult:
     def counts(split: Split) -> list[int]:
         return [int(count) for count in split.class_counts]
 
     return DataResult(
         name=dataset.name,
         source=dataset.source,
+        path=os.path.relpath(dataset.source, folder) if Path(dataset.source).exists() else None,
         fingerprint=dataset.fingerprint,
         image_shape=list(dataset.train.image_shape),
         class_names=list(dataset.class_names),
