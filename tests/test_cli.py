@@ -495,3 +495,60 @@ def test_pictures_and_pages_are_read(tmp_path):
     assert table.stdout.splitlines()[0].startswith("photo,line,number,digit,probability")
     assert table.stdout.splitlines()[1].startswith("0.png,1,1,5,")
     assert call("read", "1.png", "2.png", cwd=tmp_path).stdout == "1.png:\n0\n2.png:\n4\n"
+
+
+@pytest.mark.parametrize(("command", "option"), [("predict", "--show"), ("read", "--annotate")])
+def test_no_picture_that_is_read_is_written_over(tmp_path, command, option):
+    zero, one = (Image.fromarray(255 - image) for image in mnist_digits(0, 1))
+    zero.save(tmp_path / "a.jpg", quality=95)
+    for name in ("a.png", "a-2.png"):
+        one.save(tmp_path / name)
+    (tmp_path / "there").symlink_to(tmp_path)
+    (tmp_path / "round").symlink_to("round")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.[jp]*g")}
+    # Written under another name: the folder itself, and a link that leads to it.
+    files = ["a.jpg", "there/a.png", "a-2.png", "none.png", "round"]
+    texts = []
+    for _ in range(2):
+        process = call(command, *files, option, ".", cwd=tmp_path)
+        assert process.returncode == 1
+        assert "none.png: cannot be read" in process.stderr
+        assert "not foreseen" not in process.stderr
+        texts.append(process.stdout)
+        assert {path: path.read_bytes() for path in before} == before
+        written = {path.name for path in tmp_path.glob("*.png")} - {"a.png", "a-2.png"}
+        assert written == {"a-3.png", "a-4.png", "a-2-2.png"}
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(("command", "option"), [("predict", "--show"), ("read", "--annotate")])
+def test_only_earlier_output_is_replaced(tmp_path, command, option):
+    Image.fromarray(255 - mnist_digits(0)[0]).save(tmp_path / "a.png")
+    seen = tmp_path / "seen"
+    (seen / "a-2.png").mkdir(parents=True)
+    (seen / "a-3.png").symlink_to("nowhere")
+    Image.new("L", (5, 5)).save(seen / "a.png")
+    mine = (seen / "a.png").read_bytes()
+    for _ in range(2):
+        assert call(command, "a.png", option, "seen", cwd=tmp_path).returncode == 0
+        assert (seen / "a.png").read_bytes() == mine
+        assert {path.name for path in seen.iterdir()} == {
+            f"a{n}.png" for n in ("", "-2", "-3", "-4")
+        }
+    written = (seen / "a-4.png").read_bytes()
+    with Image.open(seen / "a-4.png") as picture:
+        picture.load()
+        assert picture.info["Software"] == f"inkproof {command} {option}"
+    Image.fromarray(255 - mnist_digits(1)[0]).save(tmp_path / "a.png")
+    assert call(command, "a.png", option, "seen", cwd=tmp_path).returncode == 0
+    assert (seen / "a-4.png").read_bytes() != written
+    # What the other command wrote is not this one's.
+    other = {"predict": ("read", "--annotate"), "read": ("predict", "--show")}[command]
+    written = (seen / "a-4.png").read_bytes()
+    assert call(other[0], "a.png", other[1], "seen", cwd=tmp_path).returncode == 0
+    assert (seen / "a-4.png").read_bytes() == written
+    assert (seen / "a-5.png").is_file()
+
+
+def mnist_digits(*rows):
+    return [inkproof.load("mnist").train.images[row, ..., 0] for row in rows]

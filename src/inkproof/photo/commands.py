@@ -8,8 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import struct
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +25,9 @@ __all__ = ["predict_pictures", "read_photos", "takes_digits"]
 _FEW: Final = 10  # of more files progress is shown
 _EVERY_SECONDS: Final = 1.0
 _LONGEST_NAME: Final = 200
+_HEAD: Final = 33  # bytes of a PNG's signature and header: the first chunk of any kind comes then
+_SHOWN: Final = b"Software\0inkproof predict --show"
+_ANNOTATED: Final = b"Software\0inkproof read --annotate"
 
 
 def takes_digits(model: Path | None) -> bool:
@@ -39,6 +45,10 @@ def predict_pictures(
 ) -> int:
     """Read one digit in each picture; print what came.
 
+    What the model saw goes into the folder ``show`` under the pictures' names. A picture that is
+    read, or a file that an earlier call did not write there, is never replaced: see
+    :func:`_file_names`.
+
     Returns
     -------
     the exit code: 1 if a picture could not be read
@@ -52,7 +62,7 @@ def predict_pictures(
     from inkproof.photo.reader import Reader
 
     reader = Reader.load(model)
-    names = _file_names(paths, show)
+    names = _file_names(paths, show, _SHOWN)
     failed = False
     records: list[dict[str, Any]] = []
     for path, name in _progress(paths, names):
@@ -85,7 +95,7 @@ def predict_pictures(
             if not reading.is_digit:
                 line = f"{called}: not a digit (nearest: {reading.digit})"
             if show is not None:
-                _write(show, name, _png(found.image))
+                _write(show, name, _marked(_png(found.image), _SHOWN))
         if as_json:
             records.append(record)
         else:
@@ -100,6 +110,8 @@ def read_photos(
 ) -> int:
     """Read all digits of each photo; print them as text, JSON or CSV.
 
+    Annotated photos go into the folder ``annotate`` as :func:`predict_pictures` has it.
+
     Returns
     -------
     the exit code: 1 if a photo could not be read
@@ -113,7 +125,7 @@ def read_photos(
     from inkproof.photo.reader import Reader
 
     reader = Reader.load(model)
-    names = _file_names(paths, annotate)
+    names = _file_names(paths, annotate, _ANNOTATED)
     failed = False
     pages: list[dict[str, Any]] = []
     for path, name in _progress(paths, names):
@@ -127,7 +139,8 @@ def read_photos(
         if annotate is not None:
             from inkproof.photo.annotate import annotated_png
 
-            _write(annotate, name, annotated_png(picture, page))
+            drawn = annotated_png(picture, page)
+            _write(annotate, name, _marked(drawn, _ANNOTATED))
         if form == "text":
             if len(paths) > 1:
                 print(f"{printable(str(path), _LONGEST_NAME)}:")
@@ -163,25 +176,56 @@ def _png(image: Any) -> bytes:
     return out.getvalue()
 
 
-def _file_names(paths: Sequence[Path], folder: Path | None) -> list[str]:
-    """Name the pictures to write: as the files are called, numbered where that is taken."""
-    if folder is not None:
-        if folder.exists() and not folder.is_dir():
-            raise ConfigurationError(f"{folder}: expected a folder, got a file")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{folder}: cannot be made: {error.strerror}") from error
+def _marked(png: bytes, mark: bytes) -> bytes:
+    """Put a tEXt chunk behind a PNG's header: by it the file is known as ours."""
+    checked = b"tEXt" + mark
+    chunk = struct.pack(">I", len(mark)) + checked + struct.pack(">I", zlib.crc32(checked))
+    return png[:_HEAD] + chunk + png[_HEAD:]
+
+
+def _file_names(paths: Sequence[Path], folder: Path | None, mark: bytes) -> list[str]:
+    """Name the pictures to write: as the files are called, numbered where that is taken.
+
+    Taken are the names of this call's other pictures, those of all files that are read, and those
+    of files that are there already, unless their mark says that an earlier call wrote them: only
+    these are replaced.
+    """
+    if folder is None:
+        return [path.name for path in paths]
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f"{folder}: expected a folder, got a file")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made: {error.strerror}") from error
+    # Not Path.resolve, which raises where links go round.
+    read = {os.path.realpath(path) for path in paths}
     taken: set[str] = set()
     result = []
     for path in paths:
         name, number = f"{path.stem}.png", 1
-        while name in taken or (folder is not None and (folder / name).resolve() == path.resolve()):
+        while name in taken or _is_anothers(folder / name, read, mark):
             number += 1
             name = f"{path.stem}-{number}.png"
         taken.add(name)
         result.append(name)
     return result
+
+
+def _is_anothers(target: Path, read: set[str], mark: bytes) -> bool:
+    """Say whether a file lies there that is read, or that no earlier call wrote."""
+    if os.path.realpath(target) in read:  # even one that is not there: it is not ours to make
+        return True
+    if not os.path.lexists(target):
+        return False
+    if not target.is_file():
+        return True
+    try:
+        with target.open("rb") as handle:
+            head = handle.read(_HEAD + 8 + len(mark))
+    except OSError:
+        return True
+    return head[_HEAD + 4 :] != b"tEXt" + mark
 
 
 def _write(folder: Path, name: str, data: bytes) -> None:
