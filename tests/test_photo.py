@@ -373,3 +373,12 @@ def test_the_annotated_picture_marks_what_is_unsure(mnist, reader):
     assert drawn.shape == picture.shape
     blue = (np.abs(drawn.astype(int) - (0, 92, 185)).sum(axis=2) < 20).sum()
     assert blue > 13 * 100
+
+
+@pytest.mark.parametrize(("height", "width"), [(20_000, 2), (2, 20_000), (5000, 1), (1, 1)])
+def test_a_stripe_can_be_annotated(reader, height, width):
+    stripe = np.full((height, width, 3), 230, np.uint8)
+    stripe[height // 3 : height // 2] = 20
+    drawn = decode_picture(annotated_png(stripe, read_page(stripe, reader)))
+    assert min(drawn.shape[:2]) == 1
+    assert max(drawn.shape[:2]) == min(max(height, width), 2400)

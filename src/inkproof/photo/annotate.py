@@ -36,7 +36,8 @@ def annotated_png(picture: npt.NDArray[np.uint8], page: PageReading) -> bytes:
     image = Image.fromarray(picture).convert("RGB")
     scale = min(1.0, _LONGEST / max(image.size))
     if scale < 1:
-        image = image.resize((round(image.width * scale), round(image.height * scale)))
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        image = image.resize((width, height))
     draw = ImageDraw.Draw(image)
     heights = [found.box[3] - found.box[1] for found in page.digits]
     usual = float(np.median(heights)) * scale if heights else 20.0
