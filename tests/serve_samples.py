@@ -7,9 +7,11 @@ import io
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -101,6 +103,46 @@ def encoded(image: Image.Image, form: str = "png", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """Write a chunk of a PNG."""
+    check = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Write a grey PNG's header."""
+    return png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+
+
+def tiny_outside(side: int = 6300) -> dict[str, bytes]:
+    """Write small files that begin as a tiny PNG does, and are large pictures or unpack to much.
+
+    Parameters
+    ----------
+    side : of those that are large pictures, in pixels
+    """
+    tiny = b"\x89PNG\r\n\x1a\n" + png_header(28, 28)
+    grey = zlib.compress(bytes(side * side), 9)
+    rows = zlib.compress(bytes(side * (side + 1)), 9)
+    tags = (
+        *((256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 8), (262, 3, 1), (273, 4, 150)),
+        *((277, 3, 1), (278, 4, side), (279, 4, len(grey))),
+    )
+    folder = struct.pack("<H", len(tags))
+    folder += b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    tiff = b"II*\0" + struct.pack("<I", 32) + tiny[:24] + folder
+    digit = encoded(drawn(3))
+    packed = zlib.compress(bytes((1 << 20) - 10), 9)
+    profiles = png_chunk(b"iCCP", b"a\0\0" + packed) * 110
+    return {
+        "tiff": tiff.ljust(150, b"\0") + grey,
+        "two headers": (
+            tiny + png_header(side, side) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
+        ),
+        "profiles": digit[:33] + profiles + digit[33:],
+    }
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from PIL import Image
 
 import inkproof
 from inkproof.errors import ConfigurationError, InkproofError, MissingExtraError, StorageError
-from serve_samples import STROKES, drawn, encoded, exchange, page, running
+from serve_samples import STROKES, drawn, encoded, exchange, page, running, tiny_outside
 
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
@@ -282,6 +282,31 @@ def test_pixels_are_bounded_before_decoding():
     assert send(to, encoded(drawn(1, 100))).status_code == 200
     for form in ("png", "jpeg", "webp", "bmp", "tiff"):
         refused(send(to, encoded(drawn(1, 101), form)), 413, "10,000")
+
+
+@pytest.mark.parametrize("name", ["tiff", "two headers", "profiles"])
+def test_what_only_begins_as_a_tiny_picture_goes_to_the_large_ones(monkeypatch, name):
+    from PIL import ImageFile
+
+    from inkproof.serve.library import Library
+    from inkproof.serve.work import TINY_PIXELS, Job, TooLarge, Worker, likely_pixels
+
+    body = tiny_outside(1000)[name]
+    assert likely_pixels(body) <= TINY_PIXELS
+    worker = Worker(Library(), Limits())
+    decoded = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(
+        ImageFile.ImageFile, "load", lambda self: [decoded.append(self.size), load(self)][1]
+    )
+    jobs = [Job(body=body, content_type="image/png", model=None)]
+    for lane in (worker.tiny, worker.small):
+        (answer,) = lane(jobs)
+        assert isinstance(answer, TooLarge)
+    assert decoded == []
+    (answer,) = worker.large(jobs)
+    assert json.loads(answer)["digit"] == (3 if name == "profiles" else None)
+    assert decoded[0] == ((140, 140) if name == "profiles" else (1000, 1000))
 
 
 def test_places_are_bounded_and_given_back(monkeypatch):
@@ -614,6 +639,7 @@ def test_formats_are_known_by_their_first_bytes():
     assert png_pixels(encoded(drawn(1, 30))) == 900
     assert png_pixels(encoded(drawn(1, 30))[:20]) is None
     assert png_pixels(b"\x89PNG\r\n\x1a\n" * 9) is None
+    assert png_pixels(b" " + encoded(drawn(1, 30))) is None
 
 
 def test_local_names():

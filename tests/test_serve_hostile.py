@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import os
 import random
 import socket
@@ -22,7 +23,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve_samples import drawn, encoded, exchange, memory, page, running
+from serve_samples import (
+    drawn,
+    encoded,
+    exchange,
+    memory,
+    page,
+    png_chunk,
+    png_header,
+    running,
+    tiny_outside,
+)
 
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
@@ -105,17 +116,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, int]
         assert status(exchange(port, post(encoded(drawn(1))))) == 200
 
 
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
-
-
 def png_that_claims(width: int, height: int, packed: bytes = b"") -> bytes:
     """Write a grey PNG with a header of any size."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + png_chunk(b"IHDR", header)
+        + png_header(width, height)
         + png_chunk(b"IDAT", packed)
         + png_chunk(b"IEND", b"")
     )
@@ -195,6 +200,25 @@ def test_hostile_pictures_get_clear_answers(server: tuple[Any, int]):
                     wrong.append(f"{name} to {path} gave no detail: {answer[-200:]!r}")
     watch.check("hostile pictures", mebibytes=600)
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("name", "digit"), [("tiff", None), ("two headers", None), ("profiles", 3)]
+)
+def test_what_only_begins_as_a_tiny_picture_holds_nobody_up(
+    server: tuple[Any, int], name: str, digit: int | None
+):
+    process, port = server
+    content = tiny_outside()[name]
+    assert len(content) < 1 << 17
+    answers: list[bytes] = []
+    with Watch(port, process.pid) as watch:
+        at_once(8, lambda _: answers.append(exchange(port, post(content), 60)))
+    watch.check(f"eight bodies that begin as a tiny picture ({name})", mebibytes=1000)
+    assert {status(answer) for answer in answers} <= {200, 503}
+    read = [json.loads(a.split(b"\r\n\r\n", 1)[1]) for a in answers if status(a) == 200]
+    assert read
+    assert {one["digit"] for one in read} == {digit}
 
 
 def test_damaged_bytes_are_never_a_fault_of_the_server(server: tuple[Any, int]):

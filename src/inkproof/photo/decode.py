@@ -17,7 +17,7 @@ from inkproof.errors import PictureError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["FORMATS", "PictureLimits", "decode_picture"]
+__all__ = ["FORMATS", "PictureLimits", "TooManyPixels", "decode_picture"]
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 """The formats that are read; Pillow's decoders of all others are never reached."""
@@ -29,6 +29,10 @@ _DAMAGE: Final = (
 )
 _DEEP: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _ORIENTATION: Final = 0x0112
+
+
+class TooManyPixels(PictureError):
+    """A picture of more pixels than the limits allow; none of them has been decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ def decode_picture(
 
     Raises
     ------
+    TooManyPixels : by the size that is decoded, not by what a first header says
     PictureError : cannot be read, too large, another format, damaged or cut off
     """
     limits = limits or PictureLimits()
@@ -78,14 +83,14 @@ def decode_picture(
             with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > limits.pixels:
-                    raise PictureError(
+                    raise TooManyPixels(
                         f"{name}: expected at most {limits.pixels:,} pixels, got {width}x{height}"
                     )
                 return _rgb(image)
         except PictureError:
             raise
         except Image.DecompressionBombError as error:
-            raise PictureError(
+            raise TooManyPixels(
                 f"{name}: expected at most {limits.pixels:,} pixels, got far more"
             ) from error
         except UnidentifiedImageError as error:

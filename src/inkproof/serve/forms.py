@@ -9,12 +9,13 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from inkproof.serve.refusal import Refusal
 
-__all__ = ["FORMATS", "picture_of", "png_pixels", "sniffed"]
+__all__ = ["FORMATS", "first_png", "inflates_text", "picture_of", "png_pixels", "sniffed"]
 
 FORMATS: Final = ("PNG", "JPEG", "WebP", "BMP", "TIFF")
 _FIELD: Final = "image"
 _MOST_PARTS: Final = 20
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_HEAD: Final = 24  # bytes: the signature, then a chunk's length and name, width and height
 _SIGNATURES: Final = (
     (_PNG, "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -66,13 +67,29 @@ def sniffed(picture: bytes) -> str | None:
     return next((name for start, name in _SIGNATURES if picture.startswith(start)), None)
 
 
-def png_pixels(content: bytes) -> int | None:
-    """Multiply width by height as the header of the first PNG in there gives them, or give None."""
-    place = content.find(_PNG, 0, 4096)
-    header = content[place + 16 : place + 24] if place >= 0 else b""
-    if len(header) < 8 or content[place + 12 : place + 16] != b"IHDR":
+def first_png(body: bytes) -> bytes:
+    """Give what may be a PNG's header near the beginning of a body, without reading the form."""
+    place = body.find(_PNG, 0, 4096)
+    return body[place : place + _PNG_HEAD] if place >= 0 else b""
+
+
+def png_pixels(picture: bytes) -> int | None:
+    """Multiply width by height as a PNG's first header gives them; None for what is no PNG.
+
+    It costs nothing and proves nothing: a second header may say otherwise.
+    """
+    if len(picture) < _PNG_HEAD or not picture.startswith(_PNG) or picture[12:16] != b"IHDR":
         return None
-    return int.from_bytes(header[:4]) * int.from_bytes(header[4:])
+    return int.from_bytes(picture[16:20]) * int.from_bytes(picture[20:24])
+
+
+def inflates_text(picture: bytes) -> bool:
+    """Say whether a PNG may hold packed text or a packed profile.
+
+    A hundred of them in a small file unpack to a megabyte each before a pixel is looked at. Where
+    the names stand in something else by chance, that is answered like a true one.
+    """
+    return any(name in picture for name in (b"zTXt", b"iTXt", b"iCCP"))
 
 
 class _Parts:

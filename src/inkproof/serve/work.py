@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from inkproof.errors import InkproofError
-from inkproof.photo.decode import PictureLimits, decode_picture
+from inkproof.photo.decode import PictureLimits, TooManyPixels, decode_picture
 from inkproof.photo.normalise import normalise_digit
 from inkproof.photo.page import read_page
 from inkproof.serve.explain import PATCH, STRIDE, occlusion
-from inkproof.serve.forms import picture_of, png_pixels
+from inkproof.serve.forms import first_png, inflates_text, picture_of, png_pixels
 from inkproof.serve.library import Library
 from inkproof.serve.limits import Limits
 from inkproof.serve.refusal import Refusal, json_bytes
@@ -68,7 +68,7 @@ def likely_pixels(body: bytes) -> int | None:
 
     None: another format, or too many bytes to be a small picture.
     """
-    return png_pixels(body) if len(body) <= _SMALL_BYTES else None
+    return png_pixels(first_png(body)) if len(body) <= _SMALL_BYTES else None
 
 
 class Worker:
@@ -100,13 +100,17 @@ class Worker:
         for place, job in enumerate(jobs):
             try:
                 picture = picture_of(job.body, job.content_type)
-                pixels = png_pixels(picture[:64])
-                if pixels is None or pixels > most:
+                pixels = png_pixels(picture)
+                if pixels is None or pixels > most or inflates_text(picture):
                     continue
                 reader = find(job.model)
                 if reader is None:
                     continue
-                image = normalise_digit(self._decoded(picture))
+                try:
+                    # What the first header says was a guess; the size that is decoded counts.
+                    image = normalise_digit(self._decoded(picture, most))
+                except TooManyPixels:
+                    continue
                 if image is None:
                     answers[place] = json_bytes(_NO_INK | {"model": self._named(job)})
                 else:
@@ -153,13 +157,17 @@ class Worker:
     def _named(self, job: Job) -> str:
         return self._library.default if job.model is None else job.model
 
-    def _decoded(self, picture: bytes) -> npt.NDArray[np.uint8]:
-        pixels = png_pixels(picture[:64])
+    def _decoded(self, picture: bytes, most: int | None = None) -> npt.NDArray[np.uint8]:
+        """Decode a picture; TooManyPixels if it has more than ``most`` or than the limit."""
+        pixels = png_pixels(picture)
         if pixels is not None and pixels > self._limits.pixels:
             raise Refusal(
                 413, f"image: expected at most {self._limits.pixels:,} pixels, got {pixels:,}"
             )
-        return decode_picture(picture, name="image", limits=self._limits)
+        limits = self._limits
+        if most is not None and most < limits.pixels:
+            limits = PictureLimits(bytes=limits.bytes, pixels=most)
+        return decode_picture(picture, name="image", limits=limits)
 
 
 def _refused(error: Exception) -> BaseException:
