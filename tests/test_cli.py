@@ -552,3 +552,23 @@ def test_only_earlier_output_is_replaced(tmp_path, command, option):
 
 def mnist_digits(*rows):
     return [inkproof.load("mnist").train.images[row, ..., 0] for row in rows]
+
+
+def test_a_model_of_one_class_has_no_runner_up(tmp_path):
+    model = inkproof.Model(
+        [inkproof.Dense(1, activation="softmax")], input_shape=(8, 8, 1), class_names=("only",)
+    )
+    model.save(tmp_path / "one.safetensors")
+    Image.new("L", (8, 8), 50).save(tmp_path / "a.png")
+    told = call("predict", "a.png", "--model", "one.safetensors", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (0, "a.png: only (100.00%)\n")
+    record = call("predict", "a.png", "--model", "one.safetensors", "--json", cwd=tmp_path)
+    assert json.loads(record.stdout) == [
+        {
+            "image": "a.png",
+            "predicted": "only",
+            "probability": 1.0,
+            "runner_up": None,
+            "probabilities": [1.0],
+        }
+    ]

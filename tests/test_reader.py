@@ -124,6 +124,7 @@ def test_other_images_are_refused(wrong):
 @pytest.mark.parametrize(
     ("names", "shape", "part"),
     [
+        (("only",), (28, 28, 1), "expected the classes 0 to 9, .* got 'only'"),
         (("cat", "dog"), (28, 28, 1), "expected the classes 0 to 9, with or without 'none'"),
         (tuple("0123456788"[:9]), (28, 28, 1), "expected the classes 0 to 9"),
         ((*DIGITS, "O"), (28, 28, 1), "expected the classes 0 to 9"),

@@ -867,21 +867,22 @@ def _predict_raw(
     probabilities = found.predict(np.stack([pixels for _, pixels in named]))
     records = []
     for (name, _), p in zip(named, probabilities, strict=True):
-        first, second = np.argsort(-p, kind="stable")[:2]
+        first, *others = np.argsort(-p, kind="stable")[:2]  # one class alone has no runner-up
+        second = others[0] if others else None
         records.append(
             {
                 "image": name,
                 "predicted": found.class_names[first],
                 "probability": float(p[first]),
-                "runner_up": found.class_names[second],
+                "runner_up": None if second is None else found.class_names[second],
                 "probabilities": [float(value) for value in p],
             }
         )
         if not as_json:
-            typer.echo(
-                f"{_safe(name, 200)}: {_safe(found.class_names[first])} ({p[first]:.2%}), "
-                f"then {_safe(found.class_names[second])} ({p[second]:.2%})"
-            )
+            line = f"{_safe(name, 200)}: {_safe(found.class_names[first])} ({p[first]:.2%})"
+            if second is not None:
+                line += f", then {_safe(found.class_names[second])} ({p[second]:.2%})"
+            typer.echo(line)
     if as_json:
         _print_json(records)
 
