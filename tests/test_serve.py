@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import jsonschema
@@ -713,7 +714,7 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path):
     for options, words in (
         (("--port", "99999"), "--port must be 0 to 65535, got 99999"),
         (("--host", "nowhere.invalid"), "nowhere.invalid:8000: cannot listen there"),
-        (("--max-bytes", "0"), "limits.body_bytes must be above 0"),
+        (("--max-bytes", "0"), "--max-bytes must be above 0"),
         (("--port", "0", "--runs", "no"), "no: expected a folder of runs, got none"),
         (("--port", "0", "--model", "no.safetensors"), "no.safetensors"),
     ):
@@ -723,6 +724,30 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path):
         errors = [line for line in done.stderr.splitlines() if "warning" not in line]
         assert len(errors) == 1
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Limits)])
+def test_a_wrong_limit_is_told_by_its_option(field, monkeypatch):
+    from inspect import signature
+
+    from inkproof import cli
+
+    # Each option's name comes from its parameter's, not from the table that the message uses.
+    reached = {}
+    monkeypatch.setattr("inkproof.serve.run_server", lambda **given: reached.update(given))
+    default = getattr(Limits(), field)
+    options = [name for name in signature(cli.serve).parameters if name.startswith("max_")]
+    told = []
+    for option in options:
+        cli.serve(**{option: 17})
+        if getattr(reached["limits"], field) == 17 != default:
+            told.append(option)
+            with pytest.raises(ConfigurationError) as caught:
+                cli.serve(**{option: 0})
+            assert str(caught.value) == (
+                f"--{option.replace('_', '-')} must be above 0 and at most 1,099,511,627,776, got 0"
+            )
+    assert len(told) == 1
 
 
 def test_a_server_for_all_warns(tmp_path):

@@ -47,6 +47,16 @@ SourceArgument = Annotated[
         help="mnist, or a path: a folder of IDX files, a folder of class folders, .npz or .csv.",
     ),
 ]
+_LIMIT_OPTIONS = {  # of serve: a limit's name -> the option that sets it
+    "body_bytes": "--max-bytes",
+    "pixels": "--max-pixels",
+    "concurrency": "--max-requests",
+    "large": "--max-large",
+    "waiting_bytes": "--max-waiting-bytes",
+    "connections": "--max-connections",
+    "upload_seconds": "--max-upload-seconds",
+    "request_seconds": "--max-request-seconds",
+}
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -490,19 +500,24 @@ def serve(
 
     Ctrl-C stops it. The API is described at /docs.
     """
+    from inkproof.errors import ConfigurationError
     from inkproof.serve import Limits, run_server
     from inkproof.serve.names import is_local
 
-    limits = Limits(
-        body_bytes=max_bytes,
-        pixels=max_pixels,
-        concurrency=max_requests,
-        large=max_large,
-        waiting_bytes=max_waiting_bytes,
-        connections=max_connections,
-        upload_seconds=max_upload_seconds,
-        request_seconds=max_request_seconds,
-    )
+    try:
+        limits = Limits(
+            body_bytes=max_bytes,
+            pixels=max_pixels,
+            concurrency=max_requests,
+            large=max_large,
+            waiting_bytes=max_waiting_bytes,
+            connections=max_connections,
+            upload_seconds=max_upload_seconds,
+            request_seconds=max_request_seconds,
+        )
+    except ConfigurationError as error:
+        field, rest = str(error).removeprefix("limits.").split(" ", 1)
+        raise ConfigurationError(f"{_LIMIT_OPTIONS[field]} {rest}") from error
     if not is_local(host):
         typer.echo(
             f"inkproof: warning: {_safe(host)} is not this machine alone: whoever reaches it over "
