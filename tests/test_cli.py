@@ -572,3 +572,31 @@ def test_a_model_of_one_class_has_no_runner_up(tmp_path):
             "probabilities": [1.0],
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("a.png --index 7", "--index picks test images of --data, which is not given"),
+        ("a.png --index 7 --json", "--index picks test images of --data, which is not given"),
+        ("--index 7", "--index picks test images of --data, which is not given"),
+        ("a.png --data mnist", "name either pictures, or --data and --index, got both"),
+        ("a.png --data mnist --index 7", "name either pictures, or --data and --index, got both"),
+        ("--data mnist", "name an image, or --data and --index"),
+        ("", "name an image, or --data and --index"),
+    ],
+)
+def test_predict_takes_pictures_or_rows_of_data(tmp_path, words, message):
+    process = call("predict", *words.split(), cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr == f"inkproof: usage: {message}; see --help\n"
+
+
+def test_predict_takes_rows_of_data(tmp_path):
+    process = call("predict", "--data", "mnist", "--index", 7, "--index", 0, cwd=tmp_path)
+    assert process.returncode == 0
+    labels = inkproof.load("mnist").test.labels
+    assert [line.split(": ")[0] for line in process.stdout.splitlines()] == [
+        f"test image {row} (target {labels[row]})" for row in (7, 0)
+    ]

@@ -412,11 +412,15 @@ def predict(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--data", metavar="SOURCE", help="Take test images of a data set instead."),
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="Take test images of a data set instead of pictures: those that --index names.",
+        ),
     ] = None,
     index: Annotated[
         list[int] | None,
-        typer.Option(help="Which test image, from 0; may be given several times."),
+        typer.Option(help="Which test image of --data, from 0; may be given several times."),
     ] = None,
     show: Annotated[
         Path | None,
@@ -427,12 +431,16 @@ def predict(
     """Say which digit each picture shows, how sure that is, and what comes next."""
     from inkproof.photo.commands import predict_pictures, takes_digits
 
-    if not images and source is None:
+    if index and source is None:
+        _usage("--index picks test images of --data, which is not given")
+    if images and source is not None:
+        _usage("name either pictures, or --data and --index, got both")
+    if not images and not index:
         _usage("name an image, or --data and --index")
     if source is not None or not takes_digits(model):
         if show is not None:
             _usage("--show goes with pictures and a model that reads digits")
-        _predict_raw(images or [], model, source, index or [0], as_json)
+        _predict_raw(images or [], model, source, index or [], as_json)
         return
     raise typer.Exit(predict_pictures(images or [], model, show=show, as_json=as_json))
 
