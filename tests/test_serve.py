@@ -174,6 +174,23 @@ def test_the_page_is_read_in_order(api):
     assert len({one["line"] for one in got["digits"]}) == 2
 
 
+def test_lines_and_numbers_are_counted_as_the_command_read_does(api, tmp_path):
+    picture = encoded(page([[3, 1, 4], [2, 7]]))
+    (tmp_path / "page.png").write_bytes(picture)
+    done = subprocess.run(
+        [sys.executable, "-m", "inkproof", "read", "page.png", "--format", "json"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    (record,) = json.loads(done.stdout)
+    got = send(api, picture, "/api/read").json()
+    places = [[(one["line"], one["number"]) for one in of["digits"]] for of in (got, record)]
+    assert places[0] == places[1]
+    assert places[0][0] == (1, 1)
+    assert places[0][-1][0] == 2
+
+
 def test_requests_that_come_together_get_their_own_answers():
     app = create_app()
 

@@ -416,6 +416,10 @@ def test_a_page_is_read_with_boxes(open_page: Any):
     assert 0.15 < (box["y"] - photo["y"]) / photo["height"] < 0.45
     one.click("summary")
     assert one.locator("#page-digits tr").count() == 5
+    lines = one.locator("#page-digits tr td:nth-child(1)").all_text_contents()
+    numbers = one.locator("#page-digits tr td:nth-child(2)").all_text_contents()
+    assert lines == list("11122")
+    assert numbers[0] == "1"
 
 
 def test_another_model_can_be_chosen(open_page: Any, server: str):

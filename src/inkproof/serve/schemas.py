@@ -65,8 +65,10 @@ class FoundDigitAnswer(_Answer):
     box: Annotated[list[int], Field(min_length=4, max_length=4)] = Field(
         description="Left, top, right, bottom, in pixels of the picture as its EXIF turns it."
     )
-    line: int
-    number: int = Field(description="Digits that stand together share it.")
+    line: int = Field(ge=1, description="From 1, from top to bottom.")
+    number: int = Field(
+        ge=1, description="From 1, over the whole page: digits that stand together share it."
+    )
     digit: Digit
     probability: Probability
     runner_up: Digit

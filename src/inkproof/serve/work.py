@@ -218,8 +218,8 @@ def _page(reader: Reader, model: str, pixels: npt.NDArray[np.uint8]) -> bytes:
             "digits": [
                 {
                     "box": [int(edge) for edge in found.box],
-                    "line": int(found.line),
-                    "number": int(found.number),
+                    "line": int(found.line) + 1,  # from 1, as the command read has it
+                    "number": int(found.number) + 1,
                     "digit": found.reading.digit,
                     "probability": _share(found.reading.probability),
                     "runner_up": found.reading.runner_up,

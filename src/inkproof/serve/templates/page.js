@@ -557,7 +557,7 @@
       ...digits.map((one) => {
         const row = document.createElement("tr");
         for (const text of [
-          one.line + 1, one.number + 1, one.is_digit ? one.digit : `${one.digit}?`,
+          one.line, one.number, one.is_digit ? one.digit : `${one.digit}?`,
           percent(one.probability),
           `${one.runner_up}, ${percent(one.runner_up_probability)}`, one.box.join(", "),
         ]) {
