@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from hypothesis import given
@@ -164,6 +165,76 @@ def test_a_reader_that_goes_away(tmp_path):
         )
     assert process.returncode == 1
     assert process.stderr == ""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "read a.png",
+        "predict a.png --json",
+        "read -- a.png",
+        "read a.png --format json",
+        "predict --data mnist --index 3",
+        "--version",
+        "read --help",
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line(tmp_path, words, unbuffered):
+    Image.new("L", (60, 60), 255).save(tmp_path / "a.png")
+    process = into_full_device(words, tmp_path, unbuffered)
+    assert process.returncode == 1
+    assert process.stderr == (
+        "inkproof: error: the output cannot be written: No space left on device\n"
+    )
+
+
+def test_output_that_cannot_be_written_hides_no_other_error(tmp_path):
+    # The first line is printed, but not yet written, when the second image gets too long a name.
+    name = f"{'b' * 251}.png"
+    (tmp_path / "c").mkdir()
+    for path in (tmp_path / name, tmp_path / "c" / name):
+        Image.fromarray(drawn_one()).save(path)
+    words = f"predict {name} c/{name} --show seen"
+    process = into_full_device(words, tmp_path)
+    assert process.returncode == 1
+    assert len(process.stderr.splitlines()) == 1
+    assert process.stderr.startswith("inkproof: error: seen/bbb")
+
+
+def test_closed_output_is_no_fault(tmp_path):
+    Image.new("L", (60, 60), 255).save(tmp_path / "a.png")
+    for words in ("read a.png", "--version"):
+        process = subprocess.run(
+            [sys.executable, "-m", "inkproof", *words.split()],
+            cwd=tmp_path,
+            preexec_fn=lambda: os.close(1),
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+
+
+def drawn_one():
+    image = np.full((60, 60), 255, np.uint8)
+    image[10:50, 28:33] = 0
+    return image
+
+
+def into_full_device(words, folder: Path, unbuffered=""):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        return subprocess.run(
+            [sys.executable, "-m", "inkproof", *words.split()],
+            cwd=folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            text=True,
+            check=False,
+        )
 
 
 def run(words, folder: Path):

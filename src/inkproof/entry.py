@@ -8,6 +8,7 @@ with their help.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from inkproof.wording import printable
 __all__ = ["main"]
 
 _INTERRUPTED: Final = 130
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # nothing but writing gives them
 _FORMS: Final = ("text", "json", "csv")
 _LONGEST: Final = 4000  # of a message
 
@@ -30,15 +32,17 @@ def main() -> None:
     0 done, 1 the work failed (one line on stderr), 2 wrong usage, 130 interrupted.
     """
     try:
-        work = _direct(sys.argv[1:])
-        if work is None:
-            from inkproof.cli import app
+        _run_and_tell()
+    finally:
+        _flush_or_drop()
 
-            app(standalone_mode=True)
-        else:
-            code = work()
-            sys.stdout.flush()  # here, where a reader that has gone is answered
-            sys.exit(code)
+
+def _run_and_tell() -> None:
+    try:
+        code = _run()
+        if sys.stdout is not None:  # None: it was closed from the beginning
+            sys.stdout.flush()  # here, where one that takes nothing is answered
+        sys.exit(code)
     except Cancelled as error:
         _tell(str(error))
         sys.exit(_INTERRUPTED)
@@ -51,8 +55,7 @@ def main() -> None:
             _tell("interrupted")
         raise
     except BrokenPipeError:
-        # Whoever read the output has gone; so that Python does not complain at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone.
         sys.exit(1)
     except InkproofError as error:
         if "--traceback" in sys.argv:
@@ -62,11 +65,38 @@ def main() -> None:
     except Exception as error:
         if "--traceback" in sys.argv:
             raise
+        if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+            # Not a file: one that cannot be written is a StorageError long before.
+            _tell(f"error: the output cannot be written: {error.strerror}")
+            sys.exit(1)
         _tell(
             f"error: {type(error).__name__}: {error} "
             "(not foreseen: please report it; inkproof --traceback ... shows where)"
         )
         sys.exit(1)
+
+
+def _run() -> int | str | None:
+    """Do what the command line says; give the exit code."""
+    work = _direct(sys.argv[1:])
+    if work is not None:
+        return work()
+    from inkproof.cli import app
+
+    try:
+        app(standalone_mode=True)
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def _flush_or_drop() -> None:
+    """Write what is left; what cannot be written goes nowhere, or Python would complain at exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # told already, if not something worse
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _direct(arguments: Sequence[str]) -> Callable[[], int] | None:
