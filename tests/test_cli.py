@@ -225,6 +225,27 @@ def test_compare_evaluate_and_predict(done, tmp_path):
     assert call("predict", "--model", model, cwd=folder).returncode == 2
 
 
+def test_data_of_other_classes_are_refused(tmp_path):
+    layers = [inkproof.layers.Dense(3, activation="softmax")]
+    for name, classes in (("named", ["apple", "banana", "pear"]), ("plain", None)):
+        model = inkproof.Model(layers, input_shape=(8, 8, 1), class_names=classes)
+        model.save(tmp_path / f"{name}.safetensors")
+    write_data(tmp_path / "same.npz", class_names=np.array(["apple", "banana", "pear"]))
+    write_data(tmp_path / "other.npz", class_names=np.array(["banana", "cherry", "pear"]))
+    write_data(tmp_path / "turned.npz", class_names=np.array(["pear", "banana", "apple"]))
+    for before, after in ((("evaluate",), ()), (("predict", "--model"), ("--data",))):
+        for name, data in (("named", "same"), ("plain", "same"), ("plain", "other")):
+            model = f"{name}.safetensors"
+            good = call(*before, model, *after, f"{data}.npz", cwd=tmp_path)
+            assert good.returncode == 0, good.stderr
+        for data, part in (
+            ("other", "data's: the model has 'apple', 'banana', 'pear', the data have 'banana', "),
+            ("turned", "data's, in the same order: the model has 'apple', "),
+        ):
+            bad = call(*before, "named.safetensors", *after, f"{data}.npz", cwd=tmp_path)
+            assert_refused(bad, "named.safetensors: the model's classes must be the ", part)
+
+
 def test_train_saves_a_model(done, tmp_path):
     folder, _ = done
     out = tmp_path / "mine.safetensors"

@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 from statsmodels.stats.proportion import proportion_confint
 
 from inkproof import evaluation, results
-from inkproof.errors import ConfigurationError, DataError
+from inkproof.data import load
+from inkproof.errors import ConfigurationError, DataError, ModelError
 from inkproof.evaluation import CLIP, Evaluation, Mistake, evaluate, log_losses
 
 
@@ -38,6 +39,11 @@ class Table:
 
     def predict(self, images: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
         return self.rows[images[:, 0, 0, 0]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedTable(Table):
+    class_names: tuple[str, ...]
 
 
 def split_of(labels, classes, role="test") -> FakeSplit:
@@ -248,6 +254,50 @@ class TestRefuses:
         split = FakeSplit(labels=labels, class_names=("a", "b"))
         with pytest.raises(DataError, match=message):
             evaluate(None, split, probabilities=np.full((2, 2), 0.5))
+
+    @pytest.mark.parametrize(
+        ("model", "data", "message"),
+        [
+            (
+                ("apple", "banana"),
+                ("banana", "cherry"),
+                "evaluate: test split: the model's classes must be the data's: the model has "
+                "'apple', 'banana', the data have 'banana', 'cherry'",
+            ),
+            (
+                ("a", "b", "c"),
+                ("a", "c", "b"),
+                "evaluate: test split: the model's classes must be the data's, in the same order: "
+                "the model has 'a', 'b', 'c', the data have 'a', 'c', 'b'",
+            ),
+            (("0", "1", "2"), ("2", "1", "0"), "in the same order"),
+            (("a", "b"), ("0", "1"), "the data have '0', '1'"),
+            (
+                tuple("abcdefghijklmnop"),
+                tuple("abcdefghijxlmnop"),
+                "the model has ..., 'k', 'l', 'm', 'n', 'o', ..., the data have ..., 'x', 'l'",
+            ),
+            (("a" * 99, "\n"), ("b", "c"), "the model has '" + "a" * 39 + "…', '\\n', the"),
+        ],
+    )
+    def test_a_model_of_other_classes(self, model, data, message):
+        rows = np.eye(len(model), dtype=np.float32)
+        split = FakeSplit(labels=np.arange(len(model)), class_names=data)
+        with pytest.raises(ModelError) as caught:
+            evaluate(NamedTable(rows=rows, class_names=model), split)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("data", [("apple", "banana"), ("0", "1"), ("1", "2")])
+    def test_not_a_model_without_names(self, data):
+        split = FakeSplit(labels=np.arange(2), class_names=data)
+        table = NamedTable(rows=np.eye(2, dtype=np.float32), class_names=("0", "1"))
+        assert evaluate(table, split).accuracy.value == 1.0
+
+    def test_a_whole_data_set(self):
+        dataset = load("mnist")
+        with pytest.raises(DataError, match=r"got the data set 'mnist'; give dataset\.test"):
+            evaluate(Table(rows=np.eye(10, dtype=np.float32)), dataset)
 
     def test_a_level_that_is_none(self):
         with pytest.raises(ConfigurationError, match="level must be between 0 and 1, got 95"):

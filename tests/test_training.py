@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkproof import model_file
-from inkproof.data import Split
+from inkproof.data import Split, load
 from inkproof.errors import (
     Cancelled,
     ConfigurationError,
@@ -602,6 +602,17 @@ def test_a_split_of_another_role_is_refused(argument, role):
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         train(network, config=CONFIG, **given)
     assert network.weights()[0].tobytes() == model().weights()[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("argument", "advice"),
+    [("train", "dataset.train"), ("validation", "a part of it, as hold_out gives")],
+)
+def test_a_whole_data_set_is_refused(argument, advice):
+    given = {"train": TRAIN, "validation": VALIDATION} | {argument: load("mnist")}
+    message = f"train: {argument} must be a split, got the data set 'mnist'; give {advice}"
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        train(model(), config=CONFIG, **given)
 
 
 @pytest.mark.parametrize("argument", ["train", "validation"])

@@ -17,6 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from inkproof.bench import BenchResult
+    from inkproof.data import Split
     from inkproof.model import Model
     from inkproof.results import ModelResult, StudyResult
     from inkproof.statistics import Estimate
@@ -254,7 +255,7 @@ def evaluate(
 
     found = inkproof.Model.load(model)
     dataset = inkproof.load(source)
-    _check_fits(found, model, dataset.test.image_shape, dataset.test.num_classes)
+    _check_fits(found, model, dataset.test)
     result = inkproof.evaluate(found, dataset.test)
     if as_json:
         _print_json(
@@ -881,7 +882,7 @@ def _predict_raw(
         named.append((str(path), pixels))
     if source is not None:
         test = inkproof.load(source).test
-        _check_fits(found, model, test.image_shape, None)
+        _check_fits(found, model, test)
         for row in index:
             if not 0 <= row < len(test):
                 raise ConfigurationError(f"--index must be 0 to {len(test) - 1}, got {row}")
@@ -919,19 +920,21 @@ def _image_shape(model: Model, path: Path) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _check_fits(
-    model: Model, path: Path, image_shape: tuple[int, int, int], classes: int | None
-) -> None:
+def _check_fits(model: Model, path: Path, split: Split) -> None:
+    """Refuse a split of other images or other classes than the model's."""
     from inkproof.errors import ModelError
+    from inkproof.evaluation import check_class_names
 
-    if _image_shape(model, path) != image_shape:
+    if _image_shape(model, path) != split.image_shape:
         raise ModelError(
-            f"{path}: the model takes images {model.input_shape}, the data have {image_shape}"
+            f"{path}: the model takes images {model.input_shape}, the data have {split.image_shape}"
         )
-    if classes is not None and classes != model.num_classes:
+    if split.num_classes != model.num_classes:
         raise ModelError(
-            f"{path}: the model tells {model.num_classes} classes apart, the data have {classes}"
+            f"{path}: the model tells {model.num_classes} classes apart, "
+            f"the data have {split.num_classes}"
         )
+    check_class_names(model.class_names, split.class_names, where=str(path))
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -7,13 +7,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from inkproof.errors import ConfigurationError, DataError
+from inkproof.data import Dataset
+from inkproof.errors import ConfigurationError, DataError, ModelError
 from inkproof.statistics import Estimate, mean_interval, wilson_interval
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Evaluation",
     "LabelledImages",
     "Mistake",
+    "check_class_names",
     "check_labels",
     "check_probabilities",
     "evaluate",
@@ -33,6 +36,8 @@ CLIP: Final = 1e-7
 """Probabilities are kept this far from 0 and 1 before the logarithm, as in Keras."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+_MOST_NAMED: Final = 5
+_LONGEST_SHOWN: Final = 40
 _SUM_TOLERANCE: Final = 1e-3  # room for probabilities that were stored in half precision
 
 
@@ -205,16 +210,25 @@ def evaluate(
 
     Raises
     ------
-    DataError : no images, labels that are no classes, probabilities of another shape than
-        (n, k), not finite, outside [0, 1] or not adding up to 1
+    DataError : a whole data set, no images, labels that are no classes, probabilities of another
+        shape than (n, k), not finite, outside [0, 1] or not adding up to 1
+    ModelError : the model names other classes than the split has, or in another order; see
+        :func:`check_class_names`
     ConfigurationError : neither a model nor probabilities, or a level not between 0 and 1
     """
+    if isinstance(split, Dataset):
+        raise DataError(
+            f"evaluate: expected a split, got the data set {split.name!r}; give dataset.test"
+        )
     where = f"evaluate: {split.role} split"
     classes = len(split.class_names)
     labels = check_labels(split.labels, classes=classes, where=where)
     if probabilities is None:
         if model is None:
             raise ConfigurationError("evaluate: expected a model or probabilities, got neither")
+        named = getattr(model, "class_names", None)
+        if named is not None and len(named) == classes:
+            check_class_names(named, split.class_names, where=where)
         probabilities = model.predict(split.images)
     given = check_probabilities(
         probabilities, images=len(labels), classes=classes, where=f"{where}: probabilities"
@@ -233,6 +247,47 @@ def evaluate(
         class_names=tuple(split.class_names),
         level=level,
     )
+
+
+def check_class_names(model: Sequence[str], data: Sequence[str], *, where: str) -> None:
+    """Refuse a model of other classes than the data's: equal numbers would mean other things.
+
+    A model whose classes are called "0", "1", ..., as without names, is compared by number, unless
+    the data give just these names in another order.
+
+    Parameters
+    ----------
+    model, data : the names of the classes, as many of the one as of the other
+
+    Raises
+    ------
+    ModelError : other names, or the same ones in another order
+    """
+    if tuple(model) == tuple(data):
+        return
+    is_reordered = sorted(model) == sorted(data)
+    if not is_reordered and tuple(model) == tuple(map(str, range(len(model)))):
+        return
+    # Lists that begin alike are shown from where they differ.
+    first = next(
+        i for i, (ours, theirs) in enumerate(zip(model, data, strict=True)) if ours != theirs
+    )
+    begin = first if first >= _MOST_NAMED else 0
+    raise ModelError(
+        f"{where}: the model's classes must be the data's"
+        f"{', in the same order' if is_reordered else ''}: "
+        f"the model has {_listed(model, begin)}, the data have {_listed(data, begin)}"
+    )
+
+
+def _listed(names: Sequence[str], begin: int) -> str:
+    shown = [
+        repr(name if len(name) <= _LONGEST_SHOWN else f"{name[: _LONGEST_SHOWN - 1]}…")
+        for name in names[begin : begin + _MOST_NAMED]
+    ]
+    before = ["..."] if begin else []
+    after = ["..."] if begin + _MOST_NAMED < len(names) else []
+    return ", ".join([*before, *shown, *after])
 
 
 def log_losses(

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inkproof.checkpoint import Checkpoint, State, describe
+from inkproof.data import Dataset
 from inkproof.engine import Network
 from inkproof.errors import Cancelled, ConfigurationError, DataError, ModelError
 from inkproof.fitting import Fit, Labelled, network_options
@@ -309,6 +310,11 @@ class _Loop:
 def _arrays(
     model: Model, split: Split, argument: Literal["train", "validation"]
 ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    if isinstance(split, Dataset):
+        use = "dataset.train" if argument == "train" else "a part of it, as hold_out gives"
+        raise DataError(
+            f"train: {argument} must be a split, got the data set {split.name!r}; give {use}"
+        )
     if split.role != argument:
         raise DataError(
             f"train: {argument} must be a split whose role is {argument!r}, got {split.role!r}; "
