@@ -125,11 +125,84 @@ def test_an_image_that_may_not_be_read(tmp_path, monkeypatch):
     assert refused(read_image, path, channels=1) == f"{path}: cannot be read: Permission denied"
 
 
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+# What EXIF's standard says of each orientation: where row 0 and column 0 of the file are seen.
+SEEN = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.T,
+    6: lambda stored: stored[::-1].T,
+    7: lambda stored: stored[::-1, ::-1].T,
+    8: lambda stored: stored.T[::-1],
+}
+
+
+@pytest.mark.parametrize("orientation", SEEN)
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+        ("JPEG", {"quality": 100}),
+    ],
+    ids=["png", "tiff", "lzw", "webp", "jpeg"],
+)
+@pytest.mark.parametrize("shape", [(8, 16), (16, 16)], ids=["oblong", "square"])
+def test_pictures_are_turned_as_their_exif_says(tmp_path, form, options, orientation, shape):
+    stored = np.zeros(shape, np.uint8)
+    stored[:3, :6] = 200
+    path = tmp_path / f"a.{form.lower()}"
+    Image.fromarray(stored).save(path, form, exif=turned(orientation), **options)
+    seen = read_image(path, channels=1)[..., 0]
+    expected = SEEN[orientation](stored)
+    assert seen.shape == expected.shape
+    assert np.all(np.abs(seen.astype(int) - expected) < 60)  # JPEG blurs the edges
+
+
+def test_upright_sizes_are_what_must_be_equal(folder):
+    lying = Image.fromarray(np.full((3, 4), 9, np.uint8))
+    lying.save(folder / "2" / "0.png", exif=turned(6))
+    dataset = load(folder)
+    assert dataset.train.image_shape == (4, 3, 1)
+    lying.save(folder / "2" / "0.png")
+    assert "one size: expected 4x3" in refused(load, folder)
+
+
+def test_an_orientation_behind_the_pixels_counts(tmp_path):
+    path = tmp_path / "a.png"
+    out = io.BytesIO()
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(out, "PNG", exif=turned(6))
+    content = out.getvalue()
+    begin = content.index(b"eXIf") - 4
+    end = begin + 12 + int.from_bytes(content[begin : begin + 4], "big")
+    last = content.index(b"IEND") - 4
+    path.write_bytes(content[:begin] + content[end:last] + content[begin:end] + content[last:])
+    assert read_image(path, channels=1)[..., 0].tolist() == [
+        *([8, 4, 0], [9, 5, 1], [10, 6, 2], [11, 7, 3])
+    ]
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0II*\0none", b"Exif\0\0none", turned(9), turned(0)])
+def test_metadata_that_say_nothing_leave_a_picture_as_it_is(tmp_path, exif):
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png", channels=1)[..., 0], stored)
+
+
 SAMPLES = {}
 for form in ("PNG", "JPEG", "WEBP", "BMP", "TIFF"):
     _out = io.BytesIO()
     _pixels = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
-    Image.fromarray(_pixels).save(_out, form)
+    Image.fromarray(_pixels).save(_out, form, **({} if form == "BMP" else {"exif": turned(6)}))
     SAMPLES[form] = _out.getvalue()
 
 

@@ -23,6 +23,11 @@ __all__ = ["class_folders", "read_image", "read_pictures"]
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _GREY: Final = frozenset({"1", "L", "LA"})
 _COLOUR: Final = frozenset({"P", "PA", "RGB", "RGBA", "CMYK"})
+_ORIENTATION: Final = 0x0112
+_FIRST_LYING: Final = 5
+"""From this orientation on, width and height change places."""
+_TOLD_LATE: Final = frozenset({"PNG", "TIFF"})
+"""A PNG file may have it behind the pixels; and Pillow itself turns a TIFF file's as it loads."""
 _LITTER: Final = frozenset({"thumbs.db", "desktop.ini"})
 # What Pillow's decoders raise on damaged files, beside OSError.
 _DAMAGE: Final = (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error)
@@ -40,7 +45,8 @@ def class_folders(folder: Path) -> list[Path]:
 def read_pictures(folder: Path, class_names: tuple[str, ...]) -> Labelled:
     """Read the images of each class, in natural order of their names.
 
-    Images become grey if all of them are, else colour. They are 8 bits deep, opaque, of one size.
+    They are turned as their EXIF orientation says. They become grey if all of them are, else
+    colour. They are 8 bits deep, opaque, of one size.
 
     Parameters
     ----------
@@ -90,7 +96,7 @@ def read_pictures(folder: Path, class_names: tuple[str, ...]) -> Labelled:
 
 
 def read_image(path: str | Path, *, channels: int) -> npt.NDArray[np.uint8]:
-    """Read one image file.
+    """Read one image file, turned as its EXIF orientation says.
 
     Parameters
     ----------
@@ -134,12 +140,14 @@ def _leads_back(path: Path) -> bool:
 
 
 def _survey(paths: list[Path]) -> tuple[tuple[int, int], bool]:
-    """Read only the headers: the one size of all images, and whether all are grey."""
+    """Read the headers: the one size of all images, upright, and whether all are grey."""
     first: tuple[int, int] | None = None
     grey = True
     for path in paths:
         with _opened(path) as image:
             size, mode = image.size, image.mode
+            if size[0] != size[1] and size[0] * size[1] <= MOST_PIXELS:
+                size = _upright_size(path, image)
         if size[0] * size[1] > MOST_PIXELS:
             raise DataError(
                 f"{path}: expected at most {MOST_PIXELS:,} pixels, got {shape_text(size)}"
@@ -163,10 +171,10 @@ def _opened(path: Path) -> Image.Image:
     if path.exists() and not path.is_file():  # a pipe would keep us waiting
         raise DataError(f"{path}: expected an image file, got something else")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata, which is not used
+        warnings.simplefilter("ignore")  # about metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return Image.open(path, formats=_FORMATS)
+            image = Image.open(path, formats=_FORMATS)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DataError(f"{path}: expected at most {MOST_PIXELS:,} pixels: {error}") from error
         except UnidentifiedImageError as error:
@@ -177,25 +185,60 @@ def _opened(path: Path) -> Image.Image:
             if isinstance(error, OSError) and error.errno is not None:  # not from a decoder
                 raise DataError(f"{path}: cannot be read: {error.strerror}") from error
             raise DataError(f"{path}: damaged image: {_one_line(error)}") from error
+    # Without its name it is read, not mapped: Pillow 13 maps the rows of a TIFF file that lies on
+    # its side as if they were as long as they are once it is turned.
+    image.filename = ""
+    return image
 
 
 def _pixels(path: Path, grey: bool) -> npt.NDArray[np.uint8]:
     with warnings.catch_warnings(), _opened(path) as image:
         warnings.simplefilter("ignore")
         try:
-            if image.mode[-1] == "A" or "transparency" in image.info:
-                image.load()
-                opaque = image.convert("RGBA")
+            upright = _upright(image)
+            if upright.mode[-1] == "A" or "transparency" in upright.info:
+                opaque = upright.convert("RGBA")
                 if np.asarray(opaque)[..., 3].min() < 255:
                     raise DataError(f"{path}: expected an opaque image, got transparent pixels")
                 converted = opaque.convert("L" if grey else "RGB")
             else:
-                converted = image.convert("L" if grey else "RGB")
+                converted = upright.convert("L" if grey else "RGB")
         except DataError:
             raise
         except _DAMAGE as error:
             raise DataError(f"{path}: truncated or damaged image: {_one_line(error)}") from error
     return np.asarray(converted, dtype=np.uint8)
+
+
+def _upright_size(path: Path, image: Image.Image) -> tuple[int, int]:
+    """Give width and height as the picture is to be seen, which its metadata may say."""
+    width, height = image.size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if image.format in _TOLD_LATE:
+                image.load()
+                width, height = image.size
+        except _DAMAGE as error:
+            raise DataError(f"{path}: truncated or damaged image: {_one_line(error)}") from error
+        return (height, width) if _orientation(image) >= _FIRST_LYING else (width, height)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its metadata say, the way that photos to read are turned."""
+    from PIL import ImageOps
+
+    image.load()
+    return ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+
+
+def _orientation(image: Image.Image) -> int:
+    """Give EXIF's orientation, 1 to 8; 1 is upright, and what damaged metadata count as."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGE:
+        return 1
+    return value if value in range(1, 9) else 1
 
 
 def _one_line(error: BaseException) -> str:
