@@ -226,7 +226,7 @@ def test_compare_evaluate_and_predict(done, tmp_path):
 
 
 def test_data_of_other_classes_are_refused(tmp_path):
-    layers = [inkproof.layers.Dense(3, activation="softmax")]
+    layers = [inkproof.Dense(3, activation="softmax")]
     for name, classes in (("named", ["apple", "banana", "pear"]), ("plain", None)):
         model = inkproof.Model(layers, input_shape=(8, 8, 1), class_names=classes)
         model.save(tmp_path / f"{name}.safetensors")
@@ -244,6 +244,24 @@ def test_data_of_other_classes_are_refused(tmp_path):
         ):
             bad = call(*before, "named.safetensors", *after, f"{data}.npz", cwd=tmp_path)
             assert_refused(bad, "named.safetensors: the model's classes must be the ", part)
+
+
+def test_test_images_that_were_training_ones_are_told_of(tmp_path):
+    rows = np.column_stack([np.arange(60) % 3, np.arange(240).reshape(60, 4)])
+    np.savetxt(tmp_path / "small.csv", rows, "%d", ",")
+    layers = [inkproof.Dense(3, activation="softmax")]
+    inkproof.Model(layers, input_shape=(2, 2, 1)).save(tmp_path / "m.safetensors")
+    text = "IPD010 The source has no test images: 10 of its 60 images, a sixth of each class"
+    shown = call("data", "small.csv", cwd=tmp_path)
+    assert text.replace("IPD010", "IPD010 failed:") in shown.stdout
+    for words in (
+        ("evaluate", "m.safetensors", "small.csv"),
+        ("predict", "--model", "m.safetensors", "--data", "small.csv"),
+    ):
+        assert f"inkproof: {text}" in call(*words, cwd=tmp_path).stderr
+    study = write_study(tmp_path)
+    study.write_text(study.read_text().replace("small.npz", "small.csv"))
+    assert call("run", study, cwd=tmp_path).stderr.count(f"inkproof: {text}") == 1
 
 
 def test_train_saves_a_model(done, tmp_path):

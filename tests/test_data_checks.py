@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inkproof.data import Dataset, Split, check, describe, load
+from inkproof.data import Dataset, Split, check, check_source, describe, load
 from inkproof.data.dataset import fingerprint
 
-CODES = [f"IPD00{number}" for number in range(1, 9)]
+CODES = [f"IPD{number:03d}" for number in range(1, 11)]
 DOCS = Path(__file__).parent.parent / "docs" / "findings.md"
 
 
@@ -25,7 +25,7 @@ def split(images, labels, role, names):
     )
 
 
-def dataset(train, train_labels, test, test_labels, names=("a", "b")):
+def dataset(train, train_labels, test, test_labels, names=("a", "b"), **fields):
     first = split(train, train_labels, "train", names)
     second = split(test, test_labels, "test", names)
     return Dataset(
@@ -36,6 +36,7 @@ def dataset(train, train_labels, test, test_labels, names=("a", "b")):
         class_names=names,
         licence="unknown",
         fingerprint=fingerprint(first, second),
+        **fields,
     )
 
 
@@ -161,6 +162,20 @@ def test_ipd007_sees_test_images_prepared_in_another_way(spoil):
     assert outcome("IPD007", train, labels, spoil(test), test_labels).status == "failed"
 
 
+def test_ipd007_bears_what_chance_does_to_a_few_images():
+    """Images of one brightness each: means of ten differ by much more than half a deviation."""
+    labels = np.tile([0, 1], 5)
+    train = np.full((10, 6, 6, 1), 100)
+    test = np.full((10, 6, 6, 1), 100)
+    train[:4], test[:4] = 0, 200
+    train[:, 0, 0], test[:, 0, 0] = 255, 255
+    finding = outcome("IPD007", train, labels, test, labels)
+    difference = abs(finding.evidence["train_mean"] - finding.evidence["test_mean"])
+    errors = [np.std(images.mean(axis=(1, 2, 3))) / np.sqrt(10) for images in (train, test)]
+    assert 0.5 * finding.evidence["train_deviation"] < difference < 4 * np.hypot(*errors)
+    assert finding.status == "passed"
+
+
 def test_ipd007_takes_ten_images():
     train, labels, test, test_labels = clean()
     finding = outcome("IPD007", train, labels, test[:9], test_labels[:9])
@@ -174,6 +189,33 @@ def test_ipd008_sees_pixels_that_hardly_differ(high, status):
     train[0, 0, 0] = high
     train[0, 0, 1] = 0
     assert outcome("IPD008", train, labels, test, test_labels).status == status
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (2, "Not read: the folder 'a0'; the folder 'a1'."),
+        (22, "the folder 'a19'; 2 more."),
+    ],
+)
+def test_ipd009_names_what_was_passed_over(count, text):
+    names = tuple(f"the folder 'a{number}'" for number in range(count))
+    finding = outcome("IPD009", *clean(), passed_over=names)
+    assert (finding.status, finding.severity) == ("failed", "warning")
+    assert finding.explanation.endswith(text)
+    assert finding.evidence == {"passed_over": list(names)}
+
+
+def test_ipd010_tells_of_test_images_that_were_training_ones():
+    finding = outcome("IPD010", *clean(), has_own_test=False)
+    assert (finding.status, finding.severity) == ("failed", "info")
+    assert "20 of its 60 images, a sixth of each class, were taken" in finding.explanation
+    assert finding.evidence == {"test": 20, "total": 60}
+
+
+def test_what_a_source_is_told_of_needs_no_image():
+    codes = [finding.code for finding in check_source(dataset(*clean()))]
+    assert codes == ["IPD009", "IPD010"]
 
 
 def test_empty_splits_are_described():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import io
+import os
 import shutil
 import struct
 import time
@@ -23,6 +24,8 @@ from inkproof.data.dataset import fingerprint
 from inkproof.data.idx import encode_idx, read_idx
 from inkproof.data.mnist import FILES, FOLDER, load_mnist
 from inkproof.errors import DataError, UnknownNameError
+from inkproof.layers import Dense
+from inkproof.model import Model
 from strategies import byte_arrays
 
 ROOT = Path(__file__).parent.parent
@@ -507,8 +510,15 @@ def test_a_folder_of_two_tables_is_loaded(tmp_path, prefix):
 def test_a_test_table_without_labels_is_passed_over(tmp_path):
     csv(tmp_path / "train.csv", table(), ["label", *PIXELS])
     csv(tmp_path / "test.csv", table("test")[:, 1:], PIXELS)
+    (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
+    (tmp_path / "._train.csv").write_text("")
     dataset = load(tmp_path)
     assert (len(dataset.train), len(dataset.test)) == (25, 5)
+    assert not dataset.has_own_test
+    assert dataset.passed_over == (
+        "'test.csv', which has no labels",
+        "the table 'sample_submission.csv'",
+    )
     refused(tmp_path / "test.csv", "expected a column 'label', got pixels only")
 
 
@@ -555,6 +565,20 @@ def test_a_wrong_cell_is_named(tmp_path, row, column, cell, parts):
 def test_what_is_no_table_is_refused(tmp_path, content, part):
     (tmp_path / "a.csv").write_bytes(content)
     refused(tmp_path / "a.csv", "a.csv: expected", part)
+
+
+def test_a_table_that_may_be_the_test_is_not_guessed_at(tmp_path):
+    csv(tmp_path / "train.csv", table())
+    csv(tmp_path / "val.csv", table("test"))
+    (tmp_path / "images").mkdir()
+    message = refused(tmp_path, "expected the test images in 'test.csv', got 'val.csv'; rename")
+    csv(tmp_path / "test.csv", table("test")[:, 1:], PIXELS)
+    assert refused(tmp_path) == message
+    csv(tmp_path / "test.csv", table("test"))
+    dataset = load(tmp_path)
+    same(dataset, arrays())
+    assert dataset.has_own_test
+    assert dataset.passed_over == ("the table 'val.csv'", "the folder 'images'")
 
 
 # --- class folders of images
@@ -625,6 +649,103 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path):
     (tmp_path / "1" / ".DS_Store").write_bytes(b"x")
     (tmp_path / "1" / "Thumbs.db").write_bytes(b"x")
     assert load(tmp_path).class_names == ("1", "2", "10")
+
+
+def test_sources_that_hold_nothing_else_pass_nothing_over(tmp_path):
+    pictures(tmp_path / "train")
+    pictures(tmp_path / "test")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "README.txt").write_text("")
+    (tmp_path / "train" / ".hidden.png").write_bytes(b"")
+    dataset = load(tmp_path)
+    assert (dataset.has_own_test, dataset.passed_over) == (True, ())
+    dataset = load(tmp_path / "train")
+    assert (dataset.has_own_test, dataset.passed_over) == (False, ())
+
+
+def test_what_lies_beside_the_folders_that_are_read_is_told(tmp_path):
+    pictures(tmp_path / "train")
+    pictures(tmp_path / "test")
+    pictures(tmp_path / "val")
+    pictures(tmp_path / "more\n")
+    shutil.copy(tmp_path / "val" / "1" / "0.png", tmp_path / "top.JPG")
+    for name in ("a10.png", "a9.png"):
+        shutil.copy(tmp_path / "val" / "1" / "0.png", tmp_path / "train" / name)
+    shutil.copy(tmp_path / "val" / "1" / "0.png", tmp_path / "test" / "b.png")
+    dataset = load(tmp_path)
+    assert dataset.class_names == ("1", "2", "10")
+    assert dataset.passed_over == (
+        r"the folder 'more\n'",
+        "the folder 'val'",
+        "one picture beside the folders ('top.JPG')",
+        "two pictures beside the folders in 'train' (the first is 'a9.png')",
+        "one picture beside the folders in 'test' ('b.png')",
+    )
+    loose = load(tmp_path / "train")
+    assert loose.passed_over == ("two pictures beside the folders (the first is 'a9.png')",)
+
+
+@pytest.mark.parametrize("name", ["val", "validation", "Test"])
+def test_class_folders_that_may_be_the_test_are_not_guessed_at(tmp_path, name):
+    pictures(tmp_path / "train")
+    pictures(tmp_path / name)
+    assert refused(tmp_path) == (
+        f"{tmp_path}: expected the test images in 'test', got '{name}'; rename it to 'test', "
+        "or move it away to have a sixth of the training images as test"
+    )
+
+
+def test_a_folder_without_class_folders_is_not_meant_for_the_test(tmp_path):
+    pictures(tmp_path / "train")
+    (tmp_path / "papers").mkdir()
+    assert load(tmp_path).passed_over == ("the folder 'papers'",)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    pictures(tmp_path, names=("bus", "car", "train"))
+    dataset = load(tmp_path)
+    assert dataset.class_names == ("bus", "car", "train")
+    assert (dataset.train.class_counts + dataset.test.class_counts).tolist() == [6, 6, 6]
+
+
+@pytest.mark.parametrize("names", [("train",), ("test", "train"), ("car", "train", "val")])
+def test_training_pictures_without_classes_are_refused(tmp_path, names):
+    pictures(tmp_path, names=names)
+    refused(tmp_path, f"{tmp_path / 'train'}: expected IDX files, train.csv, or class folders")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"caf\xe9", r"'caf\udce9'"),
+        (b"a\x1b[31m", r"'a\x1b[31m'"),
+        (b"a\nb", r"'a\nb'"),
+        (b"c" * 101, f"'{'c' * 40}'"),
+    ],
+    ids=["latin", "escape", "newline", "long"],
+)
+def test_a_folder_whose_name_no_class_can_have_is_refused(tmp_path, name, shown):
+    pictures(tmp_path / "train")
+    (tmp_path / "train" / os.fsdecode(name)).mkdir()
+    text = f"{tmp_path / 'train'}: expected folders' names of 1 to 100 printable characters in"
+    refused(tmp_path, f"{text} UTF-8, got {shown}")
+    refused(tmp_path / "train", f"{text} UTF-8, got {shown}")
+
+
+def test_every_class_that_is_loaded_may_be_a_models(tmp_path):
+    names = ("a\u00a0b", "\u200b", "c" * 100, "\U0001f600")
+    dataset = load(pictures(tmp_path, names=names))
+    layers = [Dense(4, activation="softmax")]
+    assert Model(layers, input_shape=(4, 6, 1), class_names=dataset.class_names)
+
+
+def test_a_path_that_is_not_utf_8(tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    pictures(folder)
+    assert r"in UTF-8, got '" in refused(folder, r"caf\udce9'")
+    monkeypatch.chdir(folder)
+    assert load(".").name == "data"
 
 
 def spoiled(size=(6, 4), mode="L", cut=None, **options):

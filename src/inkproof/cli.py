@@ -17,7 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from inkproof.bench import BenchResult
-    from inkproof.data import Split
+    from inkproof.data import Dataset, Split
     from inkproof.model import Model
     from inkproof.results import ModelResult, StudyResult
     from inkproof.statistics import Estimate
@@ -154,7 +154,7 @@ def data(
     source: SourceArgument,
     figure: Annotated[
         Path | None,
-        typer.Option(help="Write a figure of the class counts and some images here."),
+        typer.Option(help="Write a figure of the class counts here."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -256,6 +256,7 @@ def evaluate(
     found = inkproof.Model.load(model)
     dataset = inkproof.load(source)
     _check_fits(found, model, dataset.test)
+    _tell_of_source(dataset)
     result = inkproof.evaluate(found, dataset.test)
     if as_json:
         _print_json(
@@ -823,6 +824,7 @@ def _write_report(folder: Path, forms: tuple[str, ...], out: Path) -> list[Path]
     from inkproof.study import load_study_result
 
     loaded = load_study_result(folder)
+    _tell_of_source(loaded.dataset)
     return write_report(
         loaded.result,
         out,
@@ -881,8 +883,10 @@ def _predict_raw(
             )
         named.append((str(path), pixels))
     if source is not None:
-        test = inkproof.load(source).test
+        dataset = inkproof.load(source)
+        test = dataset.test
         _check_fits(found, model, test)
+        _tell_of_source(dataset)
         for row in index:
             if not 0 <= row < len(test):
                 raise ConfigurationError(f"--index must be 0 to {len(test) - 1}, got {row}")
@@ -935,6 +939,15 @@ def _check_fits(model: Model, path: Path, split: Split) -> None:
             f"the data have {split.num_classes}"
         )
     check_class_names(model.class_names, split.class_names, where=str(path))
+
+
+def _tell_of_source(dataset: Dataset) -> None:
+    """Say on stderr what was not read, and which test images are not the source's own."""
+    from inkproof.data import check_source
+
+    for finding in check_source(dataset):
+        if finding.status == "failed":
+            typer.echo(f"inkproof: {finding.code} {_safe(finding.explanation)}", err=True)
 
 
 def _beside(path: Path, ending: str) -> Path:

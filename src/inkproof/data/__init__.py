@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from inkproof.data.checks import Description, check, describe
+from inkproof.data.checks import Description, check, check_source, describe
 from inkproof.data.dataset import Dataset, Split
 from inkproof.data.pictures import read_image
 from inkproof.data.sources import load
 
-__all__ = ["Dataset", "Description", "Split", "check", "describe", "load", "read_image"]
+__all__ = [
+    "Dataset",
+    "Description",
+    "Split",
+    "check",
+    "check_source",
+    "describe",
+    "load",
+    "read_image",
+]

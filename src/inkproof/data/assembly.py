@@ -67,9 +67,19 @@ def numbered_classes(
 
 
 def assemble(
-    source: str, name: str, train: Labelled, test: Labelled | None, class_names: tuple[str, ...]
+    source: str,
+    name: str,
+    train: Labelled,
+    test: Labelled | None,
+    class_names: tuple[str, ...],
+    passed_over: tuple[str, ...] = (),
 ) -> Dataset:
     """Make a data set; without test images a stratified sixth of the training ones becomes them.
+
+    Parameters
+    ----------
+    source, name, class_names, passed_over : as in the data set
+    train, test : the images with their labels
 
     Raises
     ------
@@ -92,6 +102,8 @@ def assemble(
         class_names=class_names,
         licence="unknown",
         fingerprint=fingerprint(*splits),
+        passed_over=passed_over,
+        has_own_test=test is not None,
     )
 
 

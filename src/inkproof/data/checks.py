@@ -15,7 +15,7 @@ from inkproof.data.dataset import Dataset, Split
 from inkproof.findings import Finding, Severity
 from inkproof.wording import counted
 
-__all__ = ["Description", "check", "describe"]
+__all__ = ["Description", "check", "check_source", "describe"]
 
 _MOST_IMBALANCE: Final = 3.0
 _MOST_LISTED: Final = 20
@@ -94,6 +94,11 @@ def check(dataset: Dataset) -> list[Finding]:
     return _findings(dataset, _rows_of(dataset.train), _rows_of(dataset.test))
 
 
+def check_source(dataset: Dataset) -> list[Finding]:
+    """Give the findings about how the source was read, IPD009 and IPD010; no image is looked at."""
+    return [_all_read(dataset), _own_test(dataset)]
+
+
 def _findings(dataset: Dataset, train: _Rows, test: _Rows) -> list[Finding]:
     groups: dict[bytes, list[int]] = {}
     for row, key in enumerate([*train.keys, *test.keys]):
@@ -108,6 +113,7 @@ def _findings(dataset: Dataset, train: _Rows, test: _Rows) -> list[Finding]:
         _blanks(train, test),
         _same_range(train, test),
         _full_range(train),
+        *check_source(dataset),
     ]
 
 
@@ -336,6 +342,40 @@ def _full_range(train: _Rows) -> Finding:
     if failed:
         text += " Models divide by 255, so that their inputs would hardly differ."
     return _finding("IPD008", title, "warning", failed, text, low=low, high=high, limit=_LOW_RANGE)
+
+
+def _all_read(dataset: Dataset) -> Finding:
+    left = dataset.passed_over
+    more = len(left) - _MOST_LISTED
+    return _finding(
+        "IPD009",
+        "Nothing passed over",
+        "warning",
+        bool(left),
+        f"Not read: {'; '.join(left[:_MOST_LISTED])}{f'; {more} more' if more > 0 else ''}."
+        if left
+        else "Nothing in the source was passed over that looks like images.",
+        passed_over=list(left),
+    )
+
+
+def _own_test(dataset: Dataset) -> Finding:
+    test, total = len(dataset.test), len(dataset.train) + len(dataset.test)
+    text = "The source itself tells training and test images apart."
+    if not dataset.has_own_test:
+        text = (
+            f"The source has no test images: {test:,} of its {total:,} images, a sixth of each "
+            "class, were taken for the test and are not trained on."
+        )
+    return _finding(
+        "IPD010",
+        "Test images of its own",
+        "info",
+        not dataset.has_own_test,
+        text,
+        test=test,
+        total=total,
+    )
 
 
 def _both(train: _Rows, test: _Rows) -> dict[str, _Rows]:

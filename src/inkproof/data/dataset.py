@@ -180,6 +180,8 @@ class Dataset:
     class_names : one for each class, those of both splits
     licence : under which its images may be used; ``"unknown"`` if nothing says so
     fingerprint : what :func:`fingerprint` gives for the two splits
+    passed_over : what the source holds that was not read, for a list: ``the folder 'val'``
+    has_own_test : whether the source had the test images, or they were taken from training
 
     Raises
     ------
@@ -193,6 +195,8 @@ class Dataset:
     class_names: tuple[str, ...]
     licence: str
     fingerprint: str
+    passed_over: tuple[str, ...] = ()
+    has_own_test: bool = True
 
     def __post_init__(self) -> None:
         for split, role in ((self.train, "train"), (self.test, "test")):

@@ -17,14 +17,13 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from inkproof.data.assembly import Labelled
-from inkproof.data.limits import MOST_BYTES, MOST_CLASSES, extent, shape_text
+from inkproof.data.limits import LONGEST_NAME, MOST_BYTES, MOST_CLASSES, extent, shape_text
 from inkproof.errors import DataError
 
 __all__ = ["read_npz"]
 
 _KEYS: Final = ("x_train", "y_train", "x_test", "y_test")
 _NAMES: Final = "class_names"
-_LONGEST_NAME: Final = 100
 _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DEFLATE_RATIO: Final = 1032
 # What zipfile and NumPy raise on damaged archives, beside OSError.
@@ -67,7 +66,7 @@ def read_npz(path: Path) -> tuple[Labelled, Labelled, tuple[str, ...] | None]:
 
 
 def _names(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[str, ...]:
-    most = 4 * MOST_CLASSES * _LONGEST_NAME + 4096  # four bytes a character, and a header
+    most = 4 * MOST_CLASSES * LONGEST_NAME + 4096  # four bytes a character, and a header
     if info.file_size > most:
         raise DataError(
             f"{path}: {_NAMES}: expected at most {most:,} bytes, got {info.file_size:,}"
@@ -80,9 +79,9 @@ def _names(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple
         )
     names = tuple(map(str, array.tolist()))
     for index, name in enumerate(names):
-        if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
             raise DataError(
-                f"{path}: {_NAMES}[{index}]: expected 1 to {_LONGEST_NAME} printable characters, "
+                f"{path}: {_NAMES}[{index}]: expected 1 to {LONGEST_NAME} printable characters, "
                 f"got {name[:40]!r}"
             )
         if name in names[:index]:

@@ -12,15 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from inkproof.data.assembly import Labelled
-from inkproof.data.limits import MOST_BYTES, MOST_CLASSES, MOST_PIXELS, shape_text
+from inkproof.data.limits import (
+    LONGEST_NAME,
+    MOST_BYTES,
+    MOST_CLASSES,
+    MOST_PIXELS,
+    is_class_name,
+    shape_text,
+)
 from inkproof.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["class_folders", "read_image", "read_pictures"]
+__all__ = ["class_folders", "loose_pictures", "read_image", "read_pictures"]
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 _GREY: Final = frozenset({"1", "L", "LA"})
 _COLOUR: Final = frozenset({"P", "PA", "RGB", "RGBA", "CMYK"})
 _ORIENTATION: Final = 0x0112
@@ -42,6 +50,14 @@ def class_folders(folder: Path) -> list[Path]:
     return sorted((path for path in found if not path.name.startswith((".", "__"))), key=_natural)
 
 
+def loose_pictures(folder: Path) -> list[Path]:
+    """List the picture files that lie beside the class folders, by their endings."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    return sorted(
+        (path for path in found if path.is_file() and not path.name.startswith(".")), key=_natural
+    )
+
+
 def read_pictures(folder: Path, class_names: tuple[str, ...]) -> Labelled:
     """Read the images of each class, in natural order of their names.
 
@@ -55,9 +71,17 @@ def read_pictures(folder: Path, class_names: tuple[str, ...]) -> Labelled:
 
     Raises
     ------
-    DataError : a file that is no such image; another size than the first one's
+    DataError : a file that is no such image; another size than the first one's; a folder's name
+        that no class can have
     """
-    unknown = [path for path in class_folders(folder) if path.name not in class_names]
+    found = class_folders(folder)
+    for path in found:
+        if not is_class_name(path.name):
+            raise DataError(
+                f"{folder}: expected folders' names of 1 to {LONGEST_NAME} printable characters "
+                f"in UTF-8, got {path.name[:40]!r}"
+            )
+    unknown = [path for path in found if path.name not in class_names]
     if unknown:
         raise DataError(
             f"{unknown[0]}: expected one of the {len(class_names)} classes of the training "

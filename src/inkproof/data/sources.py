@@ -10,9 +10,10 @@ from inkproof.data.dataset import Dataset
 from inkproof.data.idx import read_idx
 from inkproof.data.mnist import load_mnist
 from inkproof.data.npz import read_npz
-from inkproof.data.pictures import class_folders, read_pictures
+from inkproof.data.pictures import class_folders, loose_pictures, read_pictures
 from inkproof.data.tables import read_csv
 from inkproof.errors import DataError, UnknownNameError
+from inkproof.wording import counted
 
 __all__ = ["load"]
 
@@ -21,6 +22,7 @@ _IDX_STEMS: Final = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 _CSV_STEMS: Final = {"train": ("train", "mnist_train"), "test": ("test", "mnist_test")}
+_VALIDATION: Final = frozenset({"dev", "val", "valid", "validation"})
 _FORMS: Final = "IDX files, train.csv, or class folders of images (below train and test, or not)"
 
 
@@ -39,7 +41,8 @@ def load(source: str | Path) -> Dataset:
       over.
 
     Where there are no test images, a stratified sixth of the images becomes the test split, always
-    the same.
+    the same; ``has_own_test`` says so. But further class folders, or a table, that may be meant
+    for the test are refused. ``passed_over`` says what else was not read.
 
     Parameters
     ----------
@@ -57,6 +60,8 @@ def load(source: str | Path) -> Dataset:
     path = Path(source)
     if not text.strip() or "\0" in text:
         raise DataError(f"data source: expected a name or a path, got {text!r}")
+    if not _is_utf8(text):
+        raise DataError(f"data source: expected a name or a path in UTF-8, got {text!r}")
     try:
         if not path.exists():
             if isinstance(source, str) and path.name == text and not path.suffix:
@@ -87,28 +92,89 @@ def _from_path(path: Path, source: str) -> Dataset:
 
 
 def _from_folder(folder: Path, source: str) -> Dataset:
-    name = folder.resolve().name or "data"
+    name = folder.resolve().name
+    name = name if name and _is_utf8(name) else "data"
     stems = [stem for pair in _IDX_STEMS.values() for stem in pair]
     if any(_named(folder, stem, ("", ".gz")) for stem in stems):
         train, test = _idx_pair(folder, "train"), _idx_pair(folder, "test")
-        return assemble(source, name, train, test, numbered_classes(train, test))
+        names = numbered_classes(train, test)
+        return assemble(source, name, train, test, names, _folders_besides(folder))
     if train_csv := _csv_file(folder, "train"):
-        test_csv = _csv_file(folder, "test")
-        table = _labelled_csv(train_csv)
-        held = read_csv(test_csv) if test_csv else None
-        return assemble(source, name, table, held, numbered_classes(table, held))
+        return _from_tables(folder, train_csv, source, name)
     return _from_class_folders(folder, source, name)
 
 
+def _from_tables(folder: Path, train_csv: Path, source: str, name: str) -> Dataset:
+    test_csv = _csv_file(folder, "test")
+    table = _labelled_csv(train_csv)
+    held = read_csv(test_csv) if test_csv else None
+    passed_over = []
+    if test_csv and held is None:
+        passed_over.append(f"{test_csv.name!r}, which has no labels")
+    for path in sorted(folder.glob("[!.]*.[cC][sS][vV]")):
+        if path in (train_csv, test_csv):
+            continue
+        if held is None and path.stem.lower() in _VALIDATION:
+            raise _unclear(folder, path)
+        passed_over.append(f"the table {path.name!r}")
+    passed_over += _folders_besides(folder)
+    names = numbered_classes(table, held)
+    return assemble(source, name, table, held, names, tuple(passed_over))
+
+
 def _from_class_folders(folder: Path, source: str, name: str) -> Dataset:
-    top = folder / "train" if (folder / "train").is_dir() else folder
+    top = _training_folder(folder)
     class_names = tuple(path.name for path in class_folders(top))
     if not class_names:
         raise DataError(f"{top}: expected {_FORMS}, got none of them")
     train = read_pictures(top, class_names)
-    has_test = top != folder and (folder / "test").is_dir()
-    test = read_pictures(folder / "test", class_names) if has_test else None
-    return assemble(source, name, train, test, class_names)
+    if top == folder:
+        return assemble(source, name, train, None, class_names, _pictures_besides(folder))
+    held = folder / "test"
+    if not held.is_dir():
+        for path in class_folders(folder):
+            if path != top and class_folders(path):
+                raise _unclear(folder, path)
+    test = read_pictures(held, class_names) if held.is_dir() else None
+    passed_over = (
+        *_folders_besides(folder, top, held),
+        *_pictures_besides(folder),
+        *_pictures_besides(top, " in 'train'"),
+        *(_pictures_besides(held, " in 'test'") if test else ()),
+    )
+    return assemble(source, name, train, test, class_names, passed_over)
+
+
+def _training_folder(folder: Path) -> Path:
+    """Give ``train`` below the folder, or the folder itself where that is a class or not there."""
+    train = folder / "train"
+    if not train.is_dir():
+        return folder
+    others = {path.name.lower() for path in class_folders(folder)} - {"train"}
+    is_class = others and not others & {"test", *_VALIDATION} and not class_folders(train)
+    return folder if is_class else train
+
+
+def _unclear(folder: Path, path: Path) -> DataError:
+    """Refuse to guess whether images that are called neither train nor test are for the test."""
+    wanted = "test" if path.is_dir() else "test.csv"
+    return DataError(
+        f"{folder}: expected the test images in {wanted!r}, got {path.name!r}; rename it to "
+        f"{wanted!r}, or move it away to have a sixth of the training images as test"
+    )
+
+
+def _folders_besides(folder: Path, *used: Path) -> tuple[str, ...]:
+    others = (path for path in class_folders(folder) if path not in used)
+    return tuple(f"the folder {path.name!r}" for path in others)
+
+
+def _pictures_besides(folder: Path, where: str = "") -> tuple[str, ...]:
+    found = loose_pictures(folder)
+    if not found:
+        return ()
+    first = f"{found[0].name!r}" if len(found) == 1 else f"the first is {found[0].name!r}"
+    return (f"{counted(len(found), 'picture')} beside the folders{where} ({first})",)
 
 
 def _idx_pair(folder: Path, role: str) -> Labelled:
@@ -136,6 +202,11 @@ def _labelled_csv(path: Path) -> Labelled:
     if table is None:
         raise DataError(f"{path}: expected a column 'label', got pixels only")
     return table
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether text of the file system can go into results; the rest is in surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _named(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path | None:
