@@ -152,6 +152,26 @@ def test_what_was_there_already_is_not_counted_as_done_now(now):
     assert progress._seconds_left() == pytest.approx(10.0)
 
 
+def test_runs_may_begin_while_the_display_is_drawn(now, monkeypatch):
+    """The display has a thread of its own: here a run begins wherever it asks for a run's work."""
+    console = Console(file=io.StringIO(), width=80)
+    progress = StudyProgress(console)
+    tell(progress, now, upto=7)
+    work = StudyProgress._work
+    begun = []
+
+    def begin(self, run):
+        if not begun or run == B:
+            begun.append(RunKey(model="another", seed=len(begun)))
+            self._active[begun[-1]] = self._active[A]
+        return work(self, run) if run in (A, B) else 1.0
+
+    monkeypatch.setattr(StudyProgress, "_work", begin)
+    assert progress._seconds_left() is not None
+    assert "another seed 0" in "\n".join(map(str, progress._render().renderables))
+    assert len(begun) > 2
+
+
 def test_quiet_says_nothing(now):
     console = Console(file=io.StringIO(), width=80)
     with StudyProgress(console, quiet=True) as progress:

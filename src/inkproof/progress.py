@@ -167,7 +167,7 @@ class StudyProgress:
             return None
         left = self._work_left + sum(
             self._work(run) * (1 - active.done / active.epochs)
-            for run, active in self._active.items()
+            for run, active in list(self._active.items())  # runs begin and end meanwhile
             if active.epochs
         )
         return elapsed / self._work_done * left
@@ -200,7 +200,7 @@ class StudyProgress:
         total = sum(study.work.values()) or 1.0
         remaining = self._work_left + sum(
             self._work(run) * (1 - (a.done / a.epochs if a.epochs else 0))
-            for run, a in self._active.items()
+            for run, a in list(self._active.items())
         )
         rows: list[tuple[list[str], float, list[str], list[str]]] = [
             (
