@@ -43,6 +43,25 @@ def test_a_split_describes_itself():
     assert small.indices is None
 
 
+def test_its_text_is_short():
+    assert repr(split()) == "Split('train', images uint8 (8, 3, 2, 1), 3 classes: 'a', 'b', 'c')"
+    names = tuple(map(str, range(1000)))
+    first, second = split(names=names), split(names=names, role="test")
+    whole = Dataset(
+        name="small",
+        source="here",
+        train=first,
+        test=second,
+        class_names=names,
+        licence="unknown",
+        fingerprint=fingerprint(first, second),
+    )
+    assert str(whole) == (
+        "Dataset('small', train (8, 3, 2, 1), test (8, 3, 2, 1), 1000 classes: "
+        "'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', ...)"
+    )
+
+
 def test_classes_without_images_are_counted():
     assert split(names=("a", "b", "c", "d")).class_counts.tolist() == [3, 3, 2, 0]
 

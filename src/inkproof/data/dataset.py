@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "Role", "Split", "fingerprint", "stratified_share"]
 
+_MOST_NAMED: Final = 10
 Role = Literal["train", "validation", "test"]
 
 
@@ -72,6 +73,12 @@ class Split:
     def __len__(self) -> int:
         """Count the images."""
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return (
+            f"Split({self.role!r}, images {self.images.dtype} {self.images.shape}, "
+            f"{_classes(self.class_names)})"
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -213,6 +220,19 @@ class Dataset:
                 f"{shape_text(self.train.image_shape)}, test has "
                 f"{shape_text(self.test.image_shape)}"
             )
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}, train {self.train.images.shape}, "
+            f"test {self.test.images.shape}, {_classes(self.class_names)})"
+        )
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    """Write how many classes there are and the names of some: ``3 classes: 'a', 'b', 'c'``."""
+    shown = ", ".join(map(repr, names[:_MOST_NAMED]))
+    more = ", ..." if len(names) > _MOST_NAMED else ""
+    return f"{len(names)} class{'es' * (len(names) != 1)}: {shown}{more}"
 
 
 def fingerprint(train: Split, test: Split) -> str:
