@@ -293,8 +293,8 @@ def test_a_header_without_a_label_is_not_guessed_at(tmp_path):
 def test_a_damaged_first_row_is_no_header(tmp_path, cell, column):
     row = [*ROWS[0][:column], cell, *ROWS[0][column + 1 :]]
     path = written(tmp_path / "a.csv", row, *ROWS)
-    text = f"expected whole numbers 0 to 255, got '{cell}' in row 0, column {column + 1}"
-    assert refused(load, path) == f"{path}: {text}"
+    text = f"expected whole numbers 0 to 255, got '{cell}' in column {column + 1}"
+    assert refused(load, path) == f"{path}:1: {text}"
 
 
 @pytest.mark.parametrize("separator", ["\t", ";", " "])

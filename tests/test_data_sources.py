@@ -527,18 +527,19 @@ def test_a_test_label_that_training_does_not_have_is_named(tmp_path):
     rows = table("test")
     rows[4, 0] = 9
     csv(tmp_path / "test.csv", rows)
-    refused(tmp_path, "test.csv: labels must be 0 to 2", "got 9 in row 4")
+    message = refused(tmp_path, "test.csv:5: labels must be 0 to 2 as in the training labels")
+    assert message.endswith(", got 9")
 
 
 @pytest.mark.parametrize(
     ("row", "column", "cell", "parts"),
     [
-        (3, 5, "300", ["got '300' in row 3, column 6 ('pixel4')"]),
-        (0, 0, "-1", ["got '-1' in row 0, column 1 ('label')"]),
-        (2, 1, "0.5", ["got '0.5' in row 2, column 2"]),
-        (2, 1, "", ["got '' in row 2, column 2"]),
-        (29, 16, "x", ["got 'x' in row 29, column 17"]),
-        (4, 2, "1,2", ["expected 17 columns, got 18 in row 4"]),
+        (3, 5, "300", ["a.csv:5: expected", "got '300' in column 6 ('pixel4')"]),
+        (0, 0, "-1", ["a.csv:2: expected", "got '-1' in column 1 ('label')"]),
+        (2, 1, "0.5", ["a.csv:4: expected", "got '0.5' in column 2"]),
+        (2, 1, "", ["a.csv:4: expected", "got '' in column 2"]),
+        (29, 16, "x", ["a.csv:31: expected", "got 'x' in column 17"]),
+        (4, 2, "1,2", ["a.csv:6: expected 17 columns, got 18"]),
     ],
 )
 def test_a_wrong_cell_is_named(tmp_path, row, column, cell, parts):
@@ -548,7 +549,13 @@ def test_a_wrong_cell_is_named(tmp_path, row, column, cell, parts):
     cells[column] = cell
     lines[row + 1] = ",".join(cells)
     path.write_text("\n".join(lines) + "\n")
-    refused(path, "a.csv: expected", *parts)
+    refused(path, *parts)
+    path.write_text("\r\n".join([lines[0], "", "", *lines[1:]]) + "\n", newline="")
+    line = int(parts[0].split(":")[1])
+    refused(path, parts[0].replace(f":{line}:", f":{line + 2}:"), *parts[1:])
+    path.write_text("\n".join(lines[1:]) + "\n")
+    if row:  # the first one could be a header
+        refused(path, parts[0].replace(f":{line}:", f":{line - 1}:"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,12 +28,14 @@ class Labelled:
     images : uint8 (n, height, width) or (n, height, width, channels)
     labels : whole numbers (n,) or (n, 1)
     images_from, labels_from : the files, for messages
+    line_of : gives the line in the labels' file of a row from 0, where that has lines
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[Any]
     images_from: str
     labels_from: str
+    line_of: Callable[[int], int] | None = None
 
 
 def numbered_classes(
@@ -146,9 +149,13 @@ def _check_range(part: Labelled, count: int, why: str) -> None:
     labels = _flat(part)
     wrong = np.flatnonzero((labels < 0) | (labels >= count))
     if wrong.size:
+        row = int(wrong[0])
+        place, where = "", f" in row {row}"
+        if part.line_of is not None:
+            place, where = f":{part.line_of(row)}", ""
         raise DataError(
-            f"{part.labels_from}: labels must be 0 to {count - 1}{why}, "
-            f"got {labels[wrong[0]]} in row {wrong[0]}"
+            f"{part.labels_from}{place}: labels must be 0 to {count - 1}{why}, "
+            f"got {labels[row]}{where}"
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +32,7 @@ def read_csv(path: Path) -> Labelled | None:
     """Read a CSV file: without a header the label comes first, else its name tells it.
 
     It is called ``label``, ``labels``, ``class``, ``target``, ``digit`` or ``y``. The number of
-    pixel columns is a square: 784 for 28 x 28. Rows count from 0 without the header.
+    pixel columns is a square: 784 for 28 x 28.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def read_csv(path: Path) -> Labelled | None:
 
     Raises
     ------
-    DataError : not such a table; the message names the first wrong row
+    DataError : not such a table; the message names the file's first wrong line
     """
     if path.stat().st_size > MOST_BYTES:
         raise DataError(
@@ -73,7 +75,7 @@ def read_csv(path: Path) -> Labelled | None:
                 encoding="utf-8-sig",
             )
         except ValueError as error:
-            raise DataError(f"{path}: {_explained(str(error), names, has_header)}") from error
+            raise DataError(_explained(path, str(error), names, has_header)) from error
     if not table.size:
         raise DataError(f"{path}: expected rows of numbers, got none")
     if table.shape[1] != len(names):
@@ -86,6 +88,7 @@ def read_csv(path: Path) -> Labelled | None:
         labels=table[:, column].astype(np.int64),
         images_from=str(path),
         labels_from=str(path),
+        line_of=partial(_line_of, path, has_header),
     )
 
 
@@ -122,15 +125,29 @@ def _side(pixels: int) -> int:
     return side if side * side == pixels and pixels <= MOST_PIXELS else 0
 
 
-def _explained(message: str, names: list[str], has_header: bool) -> str:
+def _line_of(path: Path, has_header: bool, row: int) -> int:
+    """Give the file's line, from 1, of a row from 0; neither header nor blank lines are rows."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            rows = (number for cells in reader if (number := reader.line_num) and cells)
+            return next(itertools.islice(rows, row + has_header, None))
+        except (csv.Error, StopIteration):  # NumPy and csv do not agree on what the rows are
+            return row + has_header + 1
+
+
+def _explained(path: Path, message: str, names: list[str], has_header: bool) -> str:
+    """Say in our words, and with the file's line, what NumPy says of a row from 0."""
     if found := _NOT_A_BYTE.search(message):
         text, row, column = found.groups()
         number = int(column)
         named = f" ({names[number - 1].strip()[:40]!r})" if has_header else ""
         return (
-            f"expected whole numbers 0 to 255, got {text[:40]} in row {row}, column {number}{named}"
+            f"{path}:{_line_of(path, has_header, int(row))}: expected whole numbers 0 to 255, "
+            f"got {text[:40]} in column {number}{named}"
         )
     if found := _RAGGED.search(message):
         expected, got, row = found.groups()
-        return f"expected {expected} columns, got {got} in row {int(row) - 1}"
-    return f"expected rows of whole numbers 0 to 255: {' '.join(message.split())}"
+        line = _line_of(path, has_header, int(row) - 1)
+        return f"{path}:{line}: expected {expected} columns, got {got}"
+    return f"{path}: expected rows of whole numbers 0 to 255: {' '.join(message.split())}"
