@@ -421,6 +421,10 @@ def test_mistakes_in_the_study(tmp_path):
         assert_refused(
             call("run", write_study(tmp_path, **changes), cwd=tmp_path), "tiny.toml", *parts
         )
+    (tmp_path / "small.npz").unlink()
+    place = "tiny.toml: data.source: expected mnist or a path, got 'small.npz', which is not there"
+    assert_refused(call("run", write_study(tmp_path), cwd=tmp_path), place)
+    assert_refused(call("train", write_study(tmp_path), cwd=tmp_path), place)
     assert_refused(call("run", "nothing.toml", cwd=tmp_path), "nothing.toml", "no such study file")
     assert_refused(call("run", "--epochs", 0, cwd=tmp_path), "epochs", "at least 1, got 0")
 

@@ -302,7 +302,19 @@ def put(*path_and_value):
         (put("models", 0, "layers", 0, "units", 0), "models[0].layers[0]"),
         (put("models", 0, "layers", []), "models[0].layers must be a list of layers"),
         (put("models", 0, "name", "../x"), "models[0].name must name the model"),
-        (put("models", 0, "name", "B"), "models[1].name must differ from models[0].name, got 'b'"),
+        (
+            put("models", 0, "name", "B"),
+            "models[1].name must differ from models[0].name in more than capitals, got 'b' and 'B'",
+        ),
+        (put("models", 0, "name", "b"), "in more than capitals, got 'b' for both"),
+        (
+            put("models", 1, "name", "Results.json"),
+            "models[1].name must be none of assets, figures, report.html, report.md, results.json, "
+            "which are written beside the models' folders, got 'Results.json'",
+        ),
+        (put("models", 0, "name", "figures"), "models[0].name must be none of assets, figures"),
+        (put("training", "threads", 2), "training.threads changes no result and is no part of a "),
+        (put("training", "threads", 2), "INKPROOF_THREADS in the environment sets the number of"),
         (put("models", 0, "published", "500x3"), "Did you mean '500x2'?"),
         (put("models", []), "models must be at least one [[models]] table"),
         (without("models"), "models must be at least one [[models]] table"),
@@ -383,6 +395,40 @@ def test_data_are_looked_for_beside_the_file(tmp_path, data):
     text = (ROOT / "studies" / "notebook.toml").read_text()
     (tmp_path / "s.toml").write_text(text.replace('"mnist" ', '"here.npz"'))
     assert Study.from_file(tmp_path / "s.toml").data.source == str(tmp_path / "here.npz")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("mnits", "unknown data set 'mnits'; known: a path to a folder, "),
+        ("mnits", "Did you mean 'mnist'?"),
+        ("away/x.npz", "expected mnist or a path, got 'away/x.npz', which is not there"),
+        ("x.npz", "expected mnist or a path, got 'x.npz', which is not there"),
+    ],
+)
+def test_data_that_are_not_there_are_told_with_their_place(tmp_path, source, message):
+    text = (ROOT / "studies" / "notebook.toml").read_text()
+    (tmp_path / "s.toml").write_text(text.replace('"mnist" ', f'"{source}"'))
+    study = Study.from_file(tmp_path / "s.toml")
+    with pytest.raises(ConfigurationError) as caught:
+        study.check_source()
+    assert str(caught.value).startswith(f"{tmp_path / 's.toml'}: data.source: ")
+    assert message in str(caught.value)
+    study.changed(source="mnist").check_source()
+    (tmp_path / "away").mkdir()
+    for name in ("mnits", "away/x.npz", "x.npz"):
+        (tmp_path / name).touch()
+    Study.from_file(tmp_path / "s.toml").check_source()
+
+
+def test_data_that_cannot_be_looked_for(tmp_path):
+    text = (ROOT / "studies" / "notebook.toml").read_text()
+    (tmp_path / "s.toml").write_text(text.replace('"mnist" ', f'"{"x" * 300}"'))
+    with pytest.raises(ConfigurationError) as caught:
+        Study.from_file(tmp_path / "s.toml")
+    start = f"{tmp_path / 's.toml'}: data.source: cannot be looked for: File name too long, got 'xx"
+    assert str(caught.value).startswith(start)
+    assert len(str(caught.value)) < len(start) + 80
 
 
 def test_a_network_that_does_not_fit_the_data_is_refused(data, tmp_path):
@@ -731,6 +777,53 @@ def test_other_data_are_noticed(finished, data, tmp_path):
         load_study_result(copy)
     with pytest.raises(StorageError, match="run the study first"):
         load_study_result(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/x", "", "a\nb", "x" * 65])  # noqa: S108
+def test_names_in_results_are_held_to_those_of_a_study(finished, tmp_path, name):
+    folder, _, _ = finished
+    values = json.loads((folder / "results.json").read_text())
+    values["models"][1]["name"] = name
+    (tmp_path / "results.json").write_text(json.dumps(values))
+    with pytest.raises(FileFormatError) as caught:
+        load_study_result(tmp_path)
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path / 'results.json'}: models.1.name: expected letters, digits")
+    assert text.endswith("; inkproof run makes it again, and keeps the runs that are complete")
+    assert "\n" not in text
+
+
+def test_damaged_results_are_told_with_their_remedy(finished, tmp_path):
+    folder, _, _ = finished
+    path = tmp_path / "results.json"
+    remedy = "; inkproof run makes it again, and keeps the runs that are complete"
+    whole = (folder / "results.json").read_text()
+    values = json.loads(whole)
+    for text, place in ((whole[:200], "content"), (json.dumps(values | {"data": 1}), "data")):
+        path.write_text(text)
+        with pytest.raises(FileFormatError) as caught:
+            StudyResult.load(path)
+        assert str(caught.value).startswith(f"{path}: {place}: ")
+        assert str(caught.value).endswith(remedy)
+        assert "\n" not in str(caught.value)
+    path.write_text(json.dumps(values | {"a\nb": 1}))
+    with pytest.raises(FileFormatError, match="a\N{REPLACEMENT CHARACTER}b: "):
+        StudyResult.load(path)
+    with pytest.raises(StorageError, match="cannot be read: No such file or directory"):
+        StudyResult.load(tmp_path / "no.json")
+
+
+def test_results_beyond_all_bounds_are_not_read(tmp_path):
+    path = tmp_path / "results.json"
+    path.touch()
+    os.truncate(path, (1 << 30) + 1)  # a hole, not bytes
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match="expected at most 1,073,741,824 bytes, got"):
+            StudyResult.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_unknown_source_is_told(tmp_path):

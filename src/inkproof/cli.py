@@ -135,6 +135,8 @@ def run(
     from inkproof.study import run_study
 
     plan = _study(study).changed(seeds=seeds, epochs=epochs, source=data)
+    if data is None:
+        plan.check_source()
     folder = out or Path("runs") / plan.name
     with StudyProgress() as progress:
         try:
@@ -222,6 +224,8 @@ def train(
     from inkproof.study import train_one
 
     plan = _study(study).changed(epochs=epochs, source=source)
+    if source is None:
+        plan.check_source()
     names = [m.name for m in plan.models]
     name = model or names[0]
     if name not in names:

@@ -7,14 +7,18 @@ Everything that a report shows is here or in a run's folder; a report computes n
 from __future__ import annotations
 
 import json
+import os
+import reprlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inkproof.errors import FileFormatError
+from inkproof.errors import FileFormatError, StorageError
 from inkproof.findings import Finding
+from inkproof.settings import FOLDER_NAME
 from inkproof.statistics import Conformal, Estimate, Plan, Reliability, Temperature
+from inkproof.wording import printable
 
 __all__ = [
     "ComparisonResult",
@@ -33,6 +37,9 @@ __all__ = [
     "json_schema",
 ]
 
+_MOST_BYTES: Final = 1 << 30
+_LONGEST_PLACE: Final = 200
+_AGAIN: Final = "inkproof run makes it again, and keeps the runs that are complete"
 
 Verdict = Literal[
     "better",
@@ -241,18 +248,39 @@ class StudyResult(_Record):
 
     @classmethod
     def load(cls, path: str | Path) -> StudyResult:
-        """Read a ``results.json``.
+        """Read a ``results.json``, which may come from anybody.
 
         Raises
         ------
-        FileFormatError : the file is not JSON of this schema
+        FileFormatError : the file is too large, or not JSON of this schema, or a model's name can
+            name no folder of a study
+        StorageError : it cannot be read
         """
         try:
-            return cls.model_validate_json(Path(path).read_bytes())
+            with Path(path).open("rb") as handle:
+                size = os.fstat(handle.fileno()).st_size
+                if size > _MOST_BYTES:
+                    raise FileFormatError(
+                        f"{path}: expected at most {_MOST_BYTES:,} bytes, got {size:,}"
+                    )
+                raw = handle.read(_MOST_BYTES)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+        try:
+            result = cls.model_validate_json(raw)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise FileFormatError(f"{path}: {where or 'content'}: {first['msg']}") from error
+            where = printable(".".join(str(part) for part in first["loc"]), _LONGEST_PLACE)
+            raise FileFormatError(
+                f"{path}: {where or 'content'}: {first['msg']}; {_AGAIN}"
+            ) from error
+        for index, model in enumerate(result.models):  # paths are made of them
+            if not FOLDER_NAME.fullmatch(model.name):
+                raise FileFormatError(
+                    f"{path}: models.{index}.name: expected letters, digits, . _ + -, at most 64, "
+                    f"got {reprlib.repr(model.name)}; {_AGAIN}"
+                )
+        return result
 
 
 def json_schema() -> str:

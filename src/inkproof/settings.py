@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FLOAT32_MAX",
     "FLOAT32_TINY",
+    "FOLDER_NAME",
     "flag",
     "from_table",
     "is_number",
@@ -32,6 +34,8 @@ __all__ = [
 
 FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 FLOAT32_TINY: Final = float(np.finfo(np.float32).tiny)
+FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+"""What a study or one of its models may be called: their folders are called so."""
 
 
 T = TypeVar("T", bound="DataclassInstance")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from inkproof import published
 from inkproof.comparison import MARGIN
 from inkproof.errors import ConfigurationError, InkproofError, StorageError, UnknownNameError
 from inkproof.layers import Layer, layer_from_config
+from inkproof.settings import FOLDER_NAME
 from inkproof.training import TrainingConfig
 
 __all__ = ["BUILT_IN", "Study", "StudyData", "StudyModel"]
@@ -22,7 +22,8 @@ __all__ = ["BUILT_IN", "Study", "StudyData", "StudyModel"]
 BUILT_IN: Final = ("notebook",)
 _MAX_FILE_BYTES: Final = 1 << 20
 _MAX_SEEDS: Final = 10_000
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+_OUTPUTS: Final = ("assets", "figures", "report.html", "report.md", "results.json")
+"""What a study and its report write beside the models' folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ class Study:
             raise ConfigurationError(f"{path}: not TOML: {error}") from error
         study = cls.from_content(content, origin=str(path))
         beside = path.parent / study.data.source  # an absolute source stays what it is
-        if study.data.source != "mnist" and beside.exists():
+        if study.data.source != "mnist" and _is_there(beside, study):
             data = dataclasses.replace(study.data, source=str(beside))
             study = dataclasses.replace(study, data=data)
         return study
@@ -134,6 +135,11 @@ class Study:
             raise ConfigurationError(
                 f"{origin}: training.seed is set by the study; write seeds = [...] at the top"
             )
+        if "threads" in table.table("training").values:
+            raise ConfigurationError(
+                f"{origin}: training.threads changes no result and is no part of a study; "
+                "INKPROOF_THREADS in the environment sets the number of cores"
+            )
         return cls(
             name=name,
             title=table.text("title", name),
@@ -144,6 +150,24 @@ class Study:
             models=_models(content.get("models"), origin),
             margin=_margin(table.table("comparison")),
             origin=origin,
+        )
+
+    def check_source(self) -> None:
+        """Look whether ``data.source`` is there, to say where it stands if it is not.
+
+        Raises
+        ------
+        ConfigurationError : it is no known data set, and neither a file nor a folder
+        """
+        source = self.data.source
+        if source == "mnist" or _is_there(Path(source), self):
+            return
+        where = f"{self.origin}: data.source"
+        if Path(source).name == source and not Path(source).suffix:
+            known = ("mnist", "a path to a folder, a .csv or a .npz file")
+            raise UnknownNameError("data set", source, known, where=where)
+        raise ConfigurationError(
+            f"{where}: expected mnist or a path, got {_short(source)}, which is not there"
         )
 
     def changed(
@@ -233,12 +257,22 @@ class _Table:
 
     def name(self, key: str, what: str) -> str:
         value = self.values.get(key)
-        if not isinstance(value, str) or not _NAME.fullmatch(value):
+        if not isinstance(value, str) or not FOLDER_NAME.fullmatch(value):
             raise ConfigurationError(
                 f"{self.where(key)} must name the {what} (letters, digits, . _ + -, at most 64), "
                 f"got {_short(value)}"
             )
         return value
+
+
+def _is_there(path: Path, study: Study) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{study.origin}: data.source: cannot be looked for: {error.strerror}, "
+            f"got {_short(study.data.source)}"
+        ) from error
 
 
 def _short(value: object) -> str:
@@ -277,11 +311,17 @@ def _models(values: object, origin: str) -> tuple[StudyModel, ...]:
     models = tuple(_model(value, origin, f"models[{i}]") for i, value in enumerate(values))
     names = [model.name for model in models]
     for index, name in enumerate(names):
+        if name.lower() in _OUTPUTS:
+            raise ConfigurationError(
+                f"{origin}: models[{index}].name must be none of {', '.join(_OUTPUTS)}, which are "
+                f"written beside the models' folders, got {name!r}"
+            )
         first = [other.lower() for other in names].index(name.lower())
         if first != index:
+            both = "for both" if names[first] == name else f"and {names[first]!r}"
             raise ConfigurationError(
-                f"{origin}: models[{index}].name must differ from models[{first}].name, "
-                f"got {name!r} for both"
+                f"{origin}: models[{index}].name must differ from models[{first}].name "
+                f"in more than capitals, got {name!r} {both}"
             )
     return models
 
