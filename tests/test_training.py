@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkproof import model_file
+from inkproof.checkpoint import Checkpoint, State
 from inkproof.data import Split, load
 from inkproof.errors import (
     Cancelled,
@@ -28,6 +30,7 @@ from inkproof.errors import (
     TrainingError,
     UnknownNameError,
 )
+from inkproof.history import COLUMNS
 from inkproof.layers import Activation, Dense
 from inkproof.model import Model, Preprocessing
 from inkproof.randomness import Use, permutation
@@ -478,6 +481,18 @@ def not_a_number_inside(content):
     return content[:-4] + np.float32(np.nan).tobytes()
 
 
+def with_history(content, **columns):
+    """Put other columns into a checkpoint, None for none, with a header that goes with them."""
+    length = int.from_bytes(content[:8], "little")
+    text = json.loads(content[8 : 8 + length])["__metadata__"]["inkproof"]
+    tensors = safetensors.numpy.load(content)
+    tensors |= {f"history/{name}": np.array(values) for name, values in columns.items()}
+    return safetensors.numpy.save(
+        {name: values for name, values in tensors.items() if values.shape},
+        metadata={"inkproof": text},
+    )
+
+
 DAMAGES = {
     "empty": lambda content: b"",
     "cut off": lambda content: content[:-1],
@@ -486,25 +501,45 @@ DAMAGES = {
     "garbage": lambda content: b"\xff" * len(content),
     "text": lambda content: b"not a checkpoint\n",
     "not a number": not_a_number_inside,
-    "no history": lambda content: rewritten(content, lambda d: d.pop("history")),
-    "history of words": lambda content: rewritten(
-        content, lambda d: d["history"].update(loss=["a", "b", "c"])
+    "no epochs": lambda content: rewritten(content, lambda d: d.pop("epochs")),
+    "epochs in words": lambda content: rewritten(content, lambda d: d.update(epochs="3")),
+    "epochs beyond memory": lambda content: rewritten(content, lambda d: d.update(epochs=1 << 60)),
+    "other epochs": lambda content: rewritten(content, lambda d: d.update(epochs=2)),
+    "best weights that are none": lambda content: rewritten(content, lambda d: d.update(best=True)),
+    "float32": lambda content: with_history(content, loss=np.float32([1, 1, 1])),
+    "infinite loss": lambda content: with_history(content, loss=[1.0, 1.0, np.inf]),
+    "columns of two lengths": lambda content: with_history(content, loss=[1.0]),
+    "a column without numbers": lambda content: with_history(content, accuracy=np.zeros(0)),
+    "no validation": lambda content: with_history(content, val_loss=None, val_accuracy=None),
+    "another column": lambda content: with_history(content, other=[1.0, 1.0, 1.0]),
+    "the history in the description": lambda content: rewritten(
+        content, lambda d: d.update(history={"loss": [1.0, 1.0, 1.0]})
     ),
-    "infinite loss": lambda content: rewritten(
-        content, lambda d: d["history"].update(loss=[1.0, 1.0, 1e999])
-    ).replace(b"Infinity", b"1e999999"),
-    "columns of two lengths": lambda content: rewritten(
-        content, lambda d: d["history"].update(loss=[1.0])
-    ),
-    "a column without numbers": lambda content: rewritten(
-        content, lambda d: d["history"].update(accuracy=[])
-    ),
-    "no validation": lambda content: rewritten(
-        content, lambda d: d["history"].update(val_loss=[], val_accuracy=[])
-    ),
-    "another column": lambda content: rewritten(content, lambda d: d["history"].update(other=[])),
     "a newer format": lambda content: rewritten(content, lambda d: d.update(format=2)),
 }
+
+
+def test_what_damages_a_history_can_leave_it_whole(tmp_path: Path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    train(model(), TRAIN, VALIDATION, config(epochs=3), checkpoint=checkpoint)
+    for change in (with_history, lambda content: rewritten(content, lambda d: None)):
+        checkpoint.write_bytes(change(checkpoint.read_bytes()))
+        run = train(model(), TRAIN, VALIDATION, config(epochs=3), checkpoint=checkpoint)
+        assert run.resumed_from == 3
+
+
+def test_a_history_of_any_length_fits_into_a_checkpoint(tmp_path: Path):
+    epochs = 100_000
+    rng = np.random.default_rng(3)
+    rows = {name: rng.random(epochs).tolist() for name in COLUMNS}
+    arrays = [np.ones((2, 3), np.float32)]
+    store = Checkpoint(tmp_path / "checkpoint", {"kind": "checkpoint"})
+    store.write(State(weights=arrays, rows=rows))
+    start = State(weights=[np.zeros((2, 3), np.float32)])
+    found = store.resume(start, config(epochs=epochs), has_validation=True)
+    assert found.rows == rows
+    assert np.array_equal(found.weights[0], arrays[0])
+    assert store.resume(start, config(epochs=epochs), has_validation=False) is start
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)

@@ -1,16 +1,15 @@
 """The state of a training after its last finished epoch, in a file from which it goes on.
 
-The file is one of :mod:`inkproof.model_file`'s: the description says whose training it is, and
-holds the history, from which what watches the epochs knows all that it knew; the arrays are the
+The file is one of :mod:`inkproof.model_file`'s: the description says whose training it is; the
+arrays are the history, float64, from which what watches the epochs knows all that it knew; the
 weights as they train, the optimiser's memory, and the best epoch's weights where they are wanted
-and are not the last's.
+and are not the last's. The history is not in the description, which has to fit into a header.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from inkproof import model_file
 from inkproof.errors import FileFormatError, StorageError
 from inkproof.history import COLUMNS
 from inkproof.schedules import Schedule
-from inkproof.settings import is_number
 from inkproof.stopping import Watch
 
 if TYPE_CHECKING:
@@ -92,11 +90,18 @@ class Checkpoint:
         ------
         StorageError : it cannot be written
         """
-        tensors = {f"weights/{index:04d}": array for index, array in enumerate(state.weights)}
+        tensors: dict[str, model_file.Tensor] = {
+            f"history/{name}": np.array(values, dtype=np.float64)
+            for name, values in state.rows.items()
+            if values
+        }
+        tensors |= {f"weights/{index:04d}": array for index, array in enumerate(state.weights)}
         tensors |= {f"memory/{name}": array for name, array in state.memory.items()}
         if state.best is not None:
             tensors |= {f"best/{index:04d}": array for index, array in enumerate(state.best)}
-        more: dict[str, Any] = {"history": state.rows}
+        more: dict[str, Any] = {"epochs": state.epochs}
+        if state.best is not None:
+            more["best"] = True
         if state.memory:
             more["memory"] = sorted(state.memory)
         if state.stopped:
@@ -120,25 +125,29 @@ class Checkpoint:
             return start
         try:
             found = model_file.read_description(self._path)
-            history, stopped = found.pop("history", None), found.pop("stopped", False)
+            done, stopped = found.pop("epochs", None), found.pop("stopped", False)
+            has_best = found.pop("best", False) is True
             names = found.pop("memory", [])
             if json.dumps(found, sort_keys=True) != json.dumps(self._description, sort_keys=True):
                 return start
-            rows = _checked_history(history, self._path, has_validation=has_validation)
-            done = len(rows["loss"])
-            if not 1 <= done <= config.epochs:
+            if type(done) is not int or not 1 <= done <= config.epochs:
                 return start
             numbers = range(len(start.weights))
-            has_best = Watch(config, rows).best_epoch not in (None, done)
-            shapes = {
+            columns = [name for name in COLUMNS if has_validation or not name.startswith("val_")]
+            history: dict[str, tuple[int, ...]] = {f"history/{name}": (done,) for name in columns}
+            shapes = history | {
                 f"{part}/{index:04d}": start.weights[index].shape
                 for part in ("weights", *(["best"] if has_best else []))
                 for index in numbers
             }
             memory = _memory_shapes(names, start.weights, self._path)
             shapes |= {f"memory/{name}": shape for name, shape in memory.items()}
-            tensors = model_file.read_tensors(self._path, shapes)
+            tensors = model_file.read_tensors(self._path, shapes, float64=history)
         except (FileFormatError, StorageError):
+            return start
+        rows: Rows = {name: [] for name in COLUMNS}
+        rows |= {name: tensors[f"history/{name}"].tolist() for name in columns}
+        if has_best != (Watch(config, rows).best_epoch not in (None, done)):
             return start
         return State(
             weights=[tensors[f"weights/{index:04d}"] for index in numbers],
@@ -200,18 +209,3 @@ def _memory_shapes(names: object, weights: Arrays, path: Path) -> dict[str, tupl
             raise FileFormatError(f"{path}: no optimiser has {reprlib.repr(name)}")
         shapes[str(name)] = weights[int(number[:9])].shape
     return shapes
-
-
-def _checked_history(history: object, path: Path, *, has_validation: bool) -> Rows:
-    if not isinstance(history, dict) or set(history) != set(COLUMNS):
-        raise FileFormatError(f"{path}: expected a history of {', '.join(COLUMNS)}")
-    for values in history.values():
-        if not isinstance(values, list) or not all(
-            is_number(value) and -math.inf < value < math.inf for value in values
-        ):
-            raise FileFormatError(f"{path}: expected lists of numbers as history")
-    for name, values in history.items():
-        is_there = has_validation or not name.startswith("val_")
-        if len(values) != (len(history["loss"]) if is_there else 0):
-            raise FileFormatError(f"{path}: expected columns of one length as history")
-    return history

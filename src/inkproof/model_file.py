@@ -14,7 +14,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
@@ -35,6 +35,7 @@ __all__ = [
     "write",
 ]
 
+Tensor = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 FORMAT: Final = 1
 MAX_HEADER_BYTES: Final = 4 << 20
 _KEY: Final = "inkproof"
@@ -51,15 +52,13 @@ class _Header:
     file_bytes: int
 
 
-def to_bytes(
-    description: Mapping[str, object], tensors: Mapping[str, npt.NDArray[np.float32]]
-) -> bytes:
+def to_bytes(description: Mapping[str, object], tensors: Mapping[str, Tensor]) -> bytes:
     """Give a file's content.
 
     Parameters
     ----------
     description : JSON values; ``format`` is added
-    tensors : float32 arrays of any shape by name
+    tensors : float32 arrays of any shape by name; float64 where so many digits are wanted
 
     Raises
     ------
@@ -83,7 +82,7 @@ def to_bytes(
 def write(
     path: str | Path,
     description: Mapping[str, object],
-    tensors: Mapping[str, npt.NDArray[np.float32]],
+    tensors: Mapping[str, Tensor],
 ) -> None:
     """Write a file in one step; see :func:`to_bytes`.
 
@@ -112,7 +111,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
 
 def read_tensors(
-    path: str | Path, shapes: Mapping[str, tuple[int, ...]]
+    path: str | Path, shapes: Mapping[str, tuple[int, ...]], *, float64: Collection[str] = ()
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Read all arrays, which must be those that the architecture has.
 
@@ -120,10 +119,11 @@ def read_tensors(
     ----------
     path : the file
     shapes : name -> shape, of all arrays that must be there; no others may
+    float64 : the names of those that are float64
 
     Returns
     -------
-    float32 arrays by name, all numbers finite
+    float32 arrays by name, and float64 ones as asked for; all numbers finite
 
     Raises
     ------
@@ -136,7 +136,7 @@ def read_tensors(
     try:
         with Path(path).open("rb") as handle:
             header = _read_header(handle, path)
-            wanted = _check_sizes(header, shapes, path)
+            wanted = _check_sizes(header, shapes, float64, path)
             data = handle.read(wanted)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -190,7 +190,12 @@ def _read_header(handle: BinaryIO, path: str | Path) -> _Header:
     return _Header(raw=prefix + raw, tensors=tensors, description=description, file_bytes=size)
 
 
-def _check_sizes(header: _Header, shapes: Mapping[str, tuple[int, ...]], path: str | Path) -> int:
+def _check_sizes(
+    header: _Header,
+    shapes: Mapping[str, tuple[int, ...]],
+    float64: Collection[str],
+    path: str | Path,
+) -> int:
     """Hold the header and the file's size against the shapes; give the data's bytes."""
     if header.tensors.keys() != shapes.keys():
         odd = sorted(header.tensors.keys() ^ shapes.keys())[0]
@@ -199,11 +204,15 @@ def _check_sizes(header: _Header, shapes: Mapping[str, tuple[int, ...]], path: s
     for name, shape in shapes.items():
         entry = header.tensors[name]
         got = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else entry
-        if got != ("F32", list(shape)):
+        kind = "F64" if name in float64 else "F32"
+        if got != (kind, list(shape)):
             raise FileFormatError(
-                f"{path}: {name}: expected F32 {list(shape)}, got {reprlib.repr(got)}"
+                f"{path}: {name}: expected {kind} {list(shape)}, got {reprlib.repr(got)}"
             )
-    wanted = _ITEM_BYTES * sum(math.prod(shape) for shape in shapes.values())
+    wanted = sum(
+        _ITEM_BYTES * (2 if name in float64 else 1) * math.prod(shape)
+        for name, shape in shapes.items()
+    )
     expected = len(header.raw) + wanted
     if header.file_bytes != expected:
         problem = "cut off" if header.file_bytes < expected else "too long"
