@@ -643,3 +643,23 @@ def test_predict_takes_rows_of_data(tmp_path):
     assert [line.split(": ")[0] for line in process.stdout.splitlines()] == [
         f"test image {row} (target {labels[row]})" for row in (7, 0)
     ]
+
+
+def test_a_page_that_lies_on_its_side_is_told(tmp_path):
+    page = Image.new("L", (60 * 28, 130), 255)
+    for place, image in enumerate(mnist_digits(*range(12))):
+        page.paste(Image.fromarray(255 - image).resize((84, 84)), (40 + 130 * place, 20))
+    page.save(tmp_path / "upright.png")
+    turns = {"left": 90, "round": 180, "right": 270}  # against the clock
+    for name, degrees in turns.items():
+        page.rotate(degrees, expand=True).save(tmp_path / f"{name}.png")
+    process = call("read", "upright.png", *(f"{name}.png" for name in turns), cwd=tmp_path)
+    assert process.returncode == 0
+    side = "the page seems to lie on its side; turn it by a quarter"
+    assert process.stderr.splitlines() == [
+        f"inkproof: note: left.png: {side} with the clock",
+        "inkproof: note: round.png: the page seems to be upside down",
+        f"inkproof: note: right.png: {side} against the clock",
+    ]
+    told = " ".join(call("read", "--help", cwd=tmp_path).stdout.split())
+    assert "tilted by at most 15 degrees" in told

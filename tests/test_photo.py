@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 import inkproof
 from inkproof.errors import PictureError
@@ -333,6 +333,47 @@ def test_ruled_and_squared_paper_is_read(mnist, reader, squared):
     # Squares cut the paper into cells as large as digits: one digit may be lost.
     assert len(text.replace(" ", "")) >= (12 if squared else 13)
     assert SequenceMatcher(None, text, truth).ratio() > 0.9
+
+
+@pytest.mark.parametrize("degrees", [-15, -8, 8, 15])
+def test_a_page_is_read_up_to_the_tilt_that_the_help_names(mnist, reader, degrees):
+    images, labels = mnist
+    page = read_page(tilted(page_of(images, ROWS), degrees), reader)
+    assert page.lines == expected(labels)
+    assert page.turned == 0
+
+
+@pytest.mark.parametrize("turned", [90, 180, 270])
+@pytest.mark.parametrize("tilt", [0, 8])
+def test_how_a_page_lies_is_told(mnist, reader, turned, tilt):
+    images, _ = mnist
+    picture = tilted(page_of(images, ROWS), tilt)
+    assert read_page(picture, reader).turned == 0
+    # rot90 turns against the clock.
+    lying = np.ascontiguousarray(np.rot90(picture, -turned // 90))
+    assert read_page(lying, reader).turned == turned
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_how_a_page_of_letters_or_of_little_lies_is_not_guessed(mnist, reader, quarters):
+    images, _ = mnist
+    letters = Image.new("L", (900, 500), 225)
+    font = ImageFont.load_default(size=70)
+    for row, text in enumerate(["the quick brown", "fox jumps over", "the LAZY dog", "AND RUNS"]):
+        ImageDraw.Draw(letters).text((40, 20 + 110 * row), text, fill=50, font=font)
+    few = page_of(images, [[[0, 1, 2], [3, 4]]])
+    for picture in (np.asarray(letters), few):
+        lying = np.ascontiguousarray(np.rot90(picture, quarters))
+        assert read_page(lying, reader).turned == 0
+
+
+def tilted(picture, degrees):
+    """Turn a page with the clock, on paper as grey as its own."""
+    image = Image.fromarray(picture)
+    paper = (225, 225, 225)
+    return np.asarray(
+        image.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=paper)
+    )
 
 
 def test_lines_of_paper_go_and_strokes_stay():

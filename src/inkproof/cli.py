@@ -465,7 +465,10 @@ def read(
         typer.Option(metavar="DIR", help="Write each photo there with what was read drawn in."),
     ] = None,
 ) -> None:
-    """Read all digits of photographed pages, in reading order."""
+    """Read all digits of photographed pages, in reading order.
+
+    Pages must be upright, tilted by at most 15 degrees; a photo's EXIF orientation is heeded.
+    """
     from inkproof.photo.commands import read_photos
 
     raise typer.Exit(read_photos(photos, model, form=form.value, annotate=annotate))

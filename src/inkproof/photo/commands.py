@@ -25,6 +25,11 @@ __all__ = ["predict_pictures", "read_photos", "takes_digits"]
 _FEW: Final = 10  # of more files progress is shown
 _EVERY_SECONDS: Final = 1.0
 _LONGEST_NAME: Final = 200
+_LIES: Final = {
+    90: "the page seems to lie on its side; turn it by a quarter against the clock",
+    180: "the page seems to be upside down",
+    270: "the page seems to lie on its side; turn it by a quarter with the clock",
+}
 _HEAD: Final = 33  # bytes of a PNG's signature and header: the first chunk of any kind comes then
 _SHOWN: Final = b"Software\0inkproof predict --show"
 _ANNOTATED: Final = b"Software\0inkproof read --annotate"
@@ -110,6 +115,8 @@ def read_photos(
 ) -> int:
     """Read all digits of each photo; print them as text, JSON or CSV.
 
+    A page that seems to be turned by a quarter or by half is told on stderr.
+
     Annotated photos go into the folder ``annotate`` as :func:`predict_pictures` has it.
 
     Returns
@@ -136,6 +143,9 @@ def read_photos(
             failed = True
             continue
         page = read_page(picture, reader)
+        if page.turned:
+            called = printable(str(path), _LONGEST_NAME)
+            print(f"inkproof: note: {called}: {_LIES[page.turned]}", file=sys.stderr)
         if annotate is not None:
             from inkproof.photo.annotate import annotated_png
 
