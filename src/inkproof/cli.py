@@ -430,7 +430,11 @@ def predict(
     ] = None,
     show: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the 28x28 images that the model saw there."),
+        typer.Option(
+            metavar="DIR",
+            help="Write the 28x28 images that the model saw there; of files that are there, only "
+            "earlier ones of these are replaced.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -462,7 +466,11 @@ def read(
     ] = PageFormat.text,
     annotate: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write each photo there with what was read drawn in."),
+        typer.Option(
+            metavar="DIR",
+            help="Write each photo there with what was read drawn in; of files that are there, "
+            "only earlier ones of these are replaced.",
+        ),
     ] = None,
 ) -> None:
     """Read all digits of photographed pages, in reading order.
