@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "report": {"data", "figures", "results", "statistics"},
     "results": {"statistics"},
     "row_weights": {"data", "training_config"},
-    "run_folder": {"data", "model", "results", "stopping", "training"},
+    "run_folder": {"checkpoint", "data", "model", "results", "stopping", "training"},
     "schedules": set(),
     "serve": {
         "__init__",  # for the version

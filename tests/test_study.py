@@ -546,9 +546,7 @@ def test_runs_of_other_settings_are_not_lost_unasked(finished, data, tmp_path, c
     values = content(data)
     for table, settings in change.items():
         values[table] = values[table] | settings
-    with pytest.raises(
-        StorageError, match="four finished runs of other settings would be lost"
-    ) as e:
+    with pytest.raises(StorageError, match="four runs of other settings would be lost") as e:
         run_study(Study.from_content(values), copy)
     assert difference in str(e.value)
     assert "--out DIR keeps them, --replace replaces them" in str(e.value)
@@ -557,6 +555,61 @@ def test_runs_of_other_settings_are_not_lost_unasked(finished, data, tmp_path, c
     assert {path.name for path in copy.rglob("*")} >= {"run.json", "results.json"}
     events = []
     run_study(Study.from_content(values), copy, on_event=events.append)
+    assert sum(isinstance(event, RunReused) for event in events) == 4
+
+
+def begun(data, folder, **training):
+    """Begin a study of one run, and stop it after its second epoch."""
+    values = content(data, seeds=[0])
+    values["training"] = values["training"] | {"epochs": 9} | training
+
+    def stop(event):
+        if isinstance(event, EpochFinished) and event.epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(Study.from_content(values), folder, jobs=1, on_event=stop)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"label_smoothing": 0.1}, "training.label_smoothing is 'off' there, 0.1 is asked for"),
+        ({"epochs": 1}, "two epochs of training are done there, 1 asked for"),
+    ],
+)
+def test_a_run_that_was_begun_is_not_lost_unasked(data, tmp_path, change, difference):
+    values = begun(data, tmp_path)
+    (checkpoint,) = tmp_path.rglob("checkpoint.safetensors")
+    before = checkpoint.read_bytes()
+    other = Study.from_content(values | {"training": values["training"] | change})
+    with pytest.raises(StorageError, match=f"one run of other settings would be .*{difference}"):
+        run_study(other, tmp_path)
+    assert checkpoint.read_bytes() == before
+    more = Study.from_content(values | {"training": values["training"] | {"epochs": 4}})
+    events = []
+    run_study(more, tmp_path, jobs=1, on_event=events.append)  # other epochs go on
+    numbers = [e.epoch.number for e in events if isinstance(e, EpochFinished)]
+    assert numbers == [3, 4, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["results.json", "report.html", "figures"])
+def test_a_folder_of_somebody_elses_is_not_written_over(data, tmp_path, name):
+    if name == "figures":
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(StorageError, match=f"{name} is there, which no study has written"):
+        run_study(small(data), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_study_copied_without_its_hidden_files_goes_on(finished, data, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(finished[0], copy, ignore=shutil.ignore_patterns(".*"))
+    events = []
+    run_study(small(data), copy, on_event=events.append)
     assert sum(isinstance(event, RunReused) for event in events) == 4
 
 

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from inkproof.model import Model
     from inkproof.training_config import TrainingConfig
 
-__all__ = ["Arrays", "Checkpoint", "State", "describe"]
+__all__ = ["FREE", "Arrays", "Checkpoint", "State", "Unfinished", "describe", "unfinished"]
 
 Arrays = list[npt.NDArray[np.float32]]
 Rows = dict[str, list[float]]
-_FREE: Final = ("epochs", "time_budget_seconds")
+FREE: Final = ("epochs", "time_budget_seconds")
 """How far a training goes changes nothing in what it has done so far."""
+_TOTAL: Final = "total_steps"
 
 
 @dataclass(kw_only=True)
@@ -68,6 +69,34 @@ class State:
         for name, value in values.items():
             self.rows[name].append(value)
         self.weights = weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """What a checkpoint says of the training that it is of.
+
+    Parameters
+    ----------
+    model, training : the model's configuration, and the training's without ``FREE``
+    epochs : how many are done
+    """
+
+    model: dict[str, Any]
+    training: dict[str, Any]
+    epochs: int
+
+
+def unfinished(path: Path) -> Unfinished | None:
+    """Look whose training a checkpoint is of; None where there is none that can be read."""
+    try:
+        found = model_file.read_description(path)
+        model, training, epochs = found["model"], found["training"], found["epochs"]
+    except (FileFormatError, StorageError, KeyError):
+        return None
+    if not (isinstance(model, dict) and isinstance(training, dict) and type(epochs) is int):
+        return None
+    settings = {key: value for key, value in training.items() if key != _TOTAL}
+    return Unfinished(model=model, training=settings, epochs=epochs)
 
 
 class Checkpoint:
@@ -187,10 +216,10 @@ def describe(
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    settings = {key: value for key, value in config.config().items() if key not in _FREE}
+    settings = {key: value for key, value in config.config().items() if key not in FREE}
     rate = config.optimizer.learning_rate
     if isinstance(rate, Schedule) and rate.depends_on_total:
-        settings["total_steps"] = total_steps
+        settings[_TOTAL] = total_steps
     return {
         "kind": "checkpoint",
         "model": model.config(),

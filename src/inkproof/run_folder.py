@@ -29,10 +29,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from inkproof.checkpoint import FREE, unfinished
 from inkproof.errors import FileFormatError, StorageError
 from inkproof.history import History
 from inkproof.stopping import StoppedBy
 from inkproof.storage import remove_half_written, write_bytes
+from inkproof.wording import counted
 
 if TYPE_CHECKING:
     from inkproof.model import Model
@@ -182,18 +184,29 @@ def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: i
 
 
 def other_settings(folder: Path, configuration: dict[str, Any]) -> str | None:
-    """Say in what a finished run that lies there differs from what is asked for.
+    """Say in what a run that lies there, finished or begun, differs from what is asked for.
 
     Returns
     -------
-    such as ``"training.epochs is 4 there, 2 is asked for"``; None where there is no finished run,
-    or one of this configuration
+    such as ``"training.epochs is 4 there, 2 is asked for"``; None where there is no run, or one of
+    this configuration, or one begun that goes on by it
     """
+    asked = _plain(configuration)
     try:
-        there = _read_record(folder)["configuration"]
+        return _difference(_read_record(folder)["configuration"], asked)
     except (OSError, ValueError, KeyError):
+        begun = unfinished(folder / CHECKPOINT)
+    if begun is None:
         return None
-    return _difference(there, _plain(configuration))
+    training = {key: value for key, value in asked["training"].items() if key not in FREE}
+    difference = _difference(
+        {"model": begun.model, "training": begun.training},
+        {"model": asked["model"], "training": training},
+    )
+    epochs = asked["training"]["epochs"]
+    if difference is None and begun.epochs > epochs:
+        return f"{counted(begun.epochs, 'epoch')} of training are done there, {epochs} asked for"
+    return difference
 
 
 def _difference(there: object, asked: object, where: str = "") -> str | None:

@@ -33,6 +33,7 @@ from inkproof.errors import (
     ConfigurationError,
     DataError,
     FileFormatError,
+    InkproofError,
     ModelError,
     StorageError,
 )
@@ -51,7 +52,7 @@ from inkproof.results import (
 from inkproof.statistics import Estimate, mean_interval
 from inkproof.stopping import StoppedBy
 from inkproof.storage import write_bytes
-from inkproof.study_file import Study, StudyData, StudyModel
+from inkproof.study_file import OUTPUTS, Study, StudyData, StudyModel
 from inkproof.training import Epoch, Progress, Run, TrainingConfig, train
 from inkproof.wording import counted
 
@@ -77,6 +78,7 @@ __all__ = [
 ]
 
 RESULTS: Final = "results.json"
+_LOCK: Final = ".lock"
 Probabilities = Mapping[tuple[str, int], npt.NDArray[np.float32]]
 
 
@@ -472,7 +474,7 @@ class _Runner:
             self._unfinished -= 1
 
     def make_room(self, plans: list[_Plan], *, fresh: bool, replace: bool) -> None:
-        """See that no finished run of other settings is lost unasked.
+        """See that no run of other settings is lost unasked.
 
         Raises
         ------
@@ -491,7 +493,7 @@ class _Runner:
         if others and not (fresh or replace):
             key, difference = next(iter(others.items()))
             raise StorageError(
-                f"{self._folder}: {counted(len(others), 'finished run')} of other settings would "
+                f"{self._folder}: {counted(len(others), 'run')} of other settings would "
                 f"be lost ({folders[key].relative_to(self._folder)}: {difference}); --out DIR "
                 "keeps them, --replace replaces them"
             )
@@ -666,16 +668,34 @@ def _make_folder(folder: Path) -> None:
         raise StorageError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
+def _check_unused(folder: Path) -> None:
+    if (folder / _LOCK).exists():
+        return
+    try:
+        StudyResult.load(folder / RESULTS)  # of a study that was copied without its hidden files
+    except (InkproofError, OSError):
+        for name in OUTPUTS:
+            if (folder / name).exists():
+                raise StorageError(
+                    f"{folder}: {name} is there, which no study has written; --out takes another "
+                    "folder"
+                ) from None
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second process out of the folder; the lock goes with the process, however it ends."""
+    """Keep a second process out of the folder; the lock goes with the process, however it ends.
+
+    A folder that no study has locked before must hold nothing that a study would write over.
+    """
     _make_folder(folder)
+    _check_unused(folder)
     if sys.platform == "win32":
         yield
         return
     import fcntl
 
-    path = folder / ".lock"
+    path = folder / _LOCK
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:

@@ -17,12 +17,12 @@ from inkproof.layers import Layer, layer_from_config
 from inkproof.settings import FOLDER_NAME
 from inkproof.training import TrainingConfig
 
-__all__ = ["BUILT_IN", "Study", "StudyData", "StudyModel"]
+__all__ = ["BUILT_IN", "OUTPUTS", "Study", "StudyData", "StudyModel"]
 
 BUILT_IN: Final = ("notebook",)
 _MAX_FILE_BYTES: Final = 1 << 20
 _MAX_SEEDS: Final = 10_000
-_OUTPUTS: Final = ("assets", "figures", "report.html", "report.md", "results.json")
+OUTPUTS: Final = ("assets", "figures", "report.html", "report.md", "results.json")
 """What a study and its report write beside the models' folders."""
 
 
@@ -311,9 +311,9 @@ def _models(values: object, origin: str) -> tuple[StudyModel, ...]:
     models = tuple(_model(value, origin, f"models[{i}]") for i, value in enumerate(values))
     names = [model.name for model in models]
     for index, name in enumerate(names):
-        if name.lower() in _OUTPUTS:
+        if name.lower() in OUTPUTS:
             raise ConfigurationError(
-                f"{origin}: models[{index}].name must be none of {', '.join(_OUTPUTS)}, which are "
+                f"{origin}: models[{index}].name must be none of {', '.join(OUTPUTS)}, which are "
                 f"written beside the models' folders, got {name!r}"
             )
         first = [other.lower() for other in names].index(name.lower())
