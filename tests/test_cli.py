@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -116,6 +117,36 @@ def test_run_prints_a_table_and_the_verdict(done):
     assert (folder / "runs" / "tiny" / "report.md").is_file()
     assert "epoch 2/2" in process.stderr
     assert "\x1b" not in process.stderr + process.stdout
+
+
+@pytest.mark.parametrize(
+    ("over", "runs", "words"),
+    [
+        (["runs", "runs"], 3, "runs"),
+        (["images", "images"], 1, "images"),
+        (["images", "images"], 3, "images, since the runs tied"),
+        (["images", "runs"], 3, "runs, over images where they tied"),
+    ],
+)
+def test_the_table_says_what_varies(over, runs, words):
+    accuracy, loss = (SimpleNamespace(over=one) for one in over)
+    model = SimpleNamespace(test_accuracy=accuracy, test_loss=loss, runs=[None] * runs)
+    assert cli._varied(SimpleNamespace(models=[model])) == words
+
+
+def test_the_table_shows_the_intervals_of_the_results(done):
+    folder, process = done
+    result = json.loads((folder / "runs" / "tiny" / "results.json").read_text())
+    for model in result["models"]:
+        accuracy, loss = model["test_accuracy"], model["test_loss"]
+        assert 0 <= accuracy["low"] < accuracy["high"] <= 1
+        assert 0 <= loss["low"] < loss["high"]
+        (line,) = [
+            one for one in process.stdout.splitlines() if one.startswith(model["name"] + " ")
+        ]
+        ends = [f"{100 * accuracy[end]:.2f}" for end in ("value", "low", "high")]
+        assert f"{ends[0]} % [{ends[1]}, {ends[2]}]" in line
+        assert f"[{loss['low']:.4f}, {loss['high']:.4f}]" in line
 
 
 def test_run_writes_its_text_itself_where_no_other_process_does(

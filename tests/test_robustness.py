@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.ndimage
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inkproof import robustness
 from inkproof.errors import ConfigurationError, DataError, UnknownNameError
@@ -151,6 +153,18 @@ def test_over_runs():
         "m: Small changes cost more than 5 points (rotated by 10 degrees: 6.67). Most is lost where"
         " images are rotated: 46.7 % right at 45 degrees, 97.3 % without."
     )
+
+
+@given(right=st.lists(st.integers(0, 20), min_size=1, max_size=5))
+def test_no_interval_leaves_0_to_1_or_has_no_width(right):
+    runs = [
+        {name: [at] * len(change.strengths) for name, change in CHANGES.items()} for at in right
+    ]
+    for curve in summarise(runs, 20).curves:
+        for one in curve.accuracies:
+            assert 0 <= one.low <= one.value <= one.high <= 1
+            assert one.low < one.high
+            assert one.over == ("images" if len(set(right)) == 1 else "runs")
 
 
 def test_one_run_that_bears_everything():

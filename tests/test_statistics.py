@@ -27,6 +27,7 @@ from inkproof.statistics import (
     mcnemar_exact,
     mean_interval,
     multiplicity,
+    over_runs,
     paired_interval,
     planning,
     resampling,
@@ -201,6 +202,64 @@ class TestMeans:
     def test_refuses_unequal_lengths(self):
         with pytest.raises(DataError, match="must have one value a pair, got 2 and 1"):
             paired_interval([1.0, 2.0], [1.0], over="runs")
+
+
+class TestPossible:
+    """Intervals of shares and losses stay where shares and losses can be."""
+
+    @given(values=st.lists(st.floats(0, 1), min_size=2, max_size=12), level=LEVELS)
+    def test_a_share_stays_within_0_and_1_and_holds_its_mean(self, values, level):
+        free = mean_interval(values, level, over="runs")
+        found = mean_interval(values, level, over="runs", least=0.0, most=1.0)
+        low, high = ends(found)
+        assert 0 <= low <= found.value <= high <= 1
+        assert found.value == free.value
+        # Only what is impossible is cut off: whatever can be is covered as before.
+        for truth in (0.0, *values, 0.5, 1.0):
+            assert (low <= truth <= high) == (free.low <= truth <= free.high)
+
+    @given(values=st.lists(st.floats(0, 20), min_size=2, max_size=12), level=LEVELS)
+    def test_a_loss_stays_at_0_or_above(self, values, level):
+        free = mean_interval(values, level, over="runs")
+        found = mean_interval(values, level, over="runs", least=0.0)
+        assert found.low == max(0.0, free.low)
+        assert found.high == free.high
+
+    @pytest.mark.parametrize(
+        ("values", "interval", "method"),
+        [
+            ([0.8, 1.0], (0.0, 1.0), "Student t (cut at 0 and 1)"),
+            ([0.97, 0.99, 0.99], None, "Student t (cut at 1)"),
+            ([0.01, 0.0, 0.02], None, "Student t (cut at 0)"),
+            ([0.5, 0.51, 0.52], None, "Student t"),
+        ],
+    )
+    def test_says_where_it_was_cut(self, values, interval, method):
+        found = mean_interval(values, over="runs", least=0.0, most=1.0)
+        assert found.method == method
+        if interval is not None:
+            assert ends(found) == interval
+
+    @given(right=st.integers(0, 50), runs=st.integers(2, 9))
+    def test_runs_that_tie_have_the_interval_over_images(self, right, runs):
+        alone = wilson_interval(right, 50)
+        found = over_runs([right / 50] * runs, lambda: alone, least=0.0, most=1.0)
+        assert ends(found) == ends(alone)
+        assert found.low < found.high
+        assert (found.value, found.over, found.n) == (alone.value, "images", 50)
+        assert found.method.startswith("Wilson (the ")
+        assert found.method.endswith(" runs tied)")
+
+    def test_rounding_is_no_spread(self):
+        alone = wilson_interval(3, 3)
+        found = over_runs([1.0, 1 - 2.0**-53], lambda: alone, least=0.0, most=1.0)
+        assert (found.over, found.low) == ("images", alone.low)
+
+    def test_one_run_has_its_own_and_others_never_ask_for_it(self):
+        alone = wilson_interval(7, 9)
+        assert over_runs([7 / 9], lambda: alone) is alone
+        apart = over_runs([0.5, 0.6], lambda: pytest.fail("asked"), least=0.0, most=1.0)
+        assert apart == mean_interval([0.5, 0.6], over="runs", least=0.0, most=1.0)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 95.0, math.nan])

@@ -44,6 +44,7 @@ from inkproof.model import Model
 from inkproof.optimizers import SGD, Adam, AdamW, Muon
 from inkproof.results import StudyResult, json_schema
 from inkproof.schedules import CosineDecay, OneCycle, PiecewiseConstantDecay
+from inkproof.statistics import wilson_interval
 from inkproof.stopping import EarlyStopping
 from inkproof.study import (
     EpochFinished,
@@ -53,6 +54,7 @@ from inkproof.study import (
     RunStarted,
     StudyFinished,
     StudyStarted,
+    _over_runs,
     choose_jobs,
     load_study_result,
     run_study,
@@ -478,6 +480,36 @@ def test_folders_hold_what_they_should(finished):
     assert record["configuration"]["data"]["fingerprint"] == result.data.fingerprint
     assert record["environment"]["isa"] in {"portable", "v3", "v4"}
     assert len(record["timings"]["epoch_seconds"]) == 3
+
+
+def test_intervals_over_runs_stay_where_accuracies_and_losses_can_be(finished):
+    _, result, _ = finished
+    for model in result.models:
+        accuracy, loss = model.test_accuracy, model.test_loss
+        assert 0 <= accuracy.low < accuracy.high <= 1
+        assert 0 <= loss.low < loss.high
+        tied = len({run.test.accuracy for run in model.runs}) == 1
+        assert accuracy.over == ("images" if tied else "runs")
+        assert accuracy.value == pytest.approx(
+            sum(run.test.accuracy for run in model.runs) / len(model.runs), rel=1e-12
+        )
+        # The same runs on the same images: what trust and robustness say of them is the same.
+        assert model.trust.accuracies[-1] == accuracy
+        assert {curve.accuracies[0] for curve in model.robustness.curves} == {accuracy}
+
+
+@pytest.mark.parametrize(
+    ("right", "low", "high", "method"),
+    [
+        ([80, 100], 0.0, 1.0, "Student t (cut at 0 and 1)"),
+        ([100, 100, 100], 0.963, 1.0, "Wilson (the three runs tied)"),
+        ([0, 0], 0.0, 0.037, "Wilson (the two runs tied)"),
+    ],
+)
+def test_the_accuracy_of_few_runs(right, low, high, method):
+    found = _over_runs([wilson_interval(count, 100) for count in right], most=1.0)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-4)
+    assert found.method == method
 
 
 def test_results_keep_to_the_published_schema(finished):

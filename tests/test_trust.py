@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inkproof import trust as module
 from inkproof.errors import DataError
@@ -95,6 +97,32 @@ def test_perfect_networks():
     found = trust([Judgement(test=p, validation=(p, labels))] * 3, labels, name="m")
     assert "failed" not in statuses(found)
     assert found.calibration_error.value == 0
+
+
+@given(seed=st.integers(0, 10_000), runs=st.integers(1, 4), n=st.integers(2, 12))
+@settings(max_examples=40, deadline=None)
+def test_no_interval_leaves_what_is_possible(seed, runs, n):
+    rng = np.random.default_rng(seed)
+    tests = [softmax(3 * rng.normal(size=(n, 3))) for _ in range(runs)]
+    truth = rng.integers(0, 3, n)
+    found = trust([Judgement(test=p, validation=(p, truth)) for p in tests], truth)
+    shares = [found.calibration_error, found.calibration_error_tempered, *found.accuracies]
+    for one in (*shares, found.brier, found.loss_tempered):
+        assert one.low <= one.value <= one.high
+        assert one.low >= 0
+    assert all(one.high <= 1 for one in shares)
+    assert found.brier.high <= 2
+
+
+def test_runs_that_tie_have_intervals_over_images():
+    p = np.eye(2, dtype=np.float32)[[0, 1] * 20]
+    labels = np.array([0, 1] * 20)
+    found = trust([Judgement(test=p), Judgement(test=p), Judgement(test=p)], labels)
+    everything, half = found.accuracies[-1], found.accuracies[0]
+    assert (everything.value, everything.over, everything.n) == (1.0, "images", 40)
+    assert (half.value, half.over, half.n) == (1.0, "images", 20)
+    assert half.low < everything.low < everything.high == 1.0
+    assert everything.method == "Wilson (the three runs tied)"
 
 
 def test_no_runs():

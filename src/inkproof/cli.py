@@ -679,14 +679,13 @@ def _print_study(result: StudyResult) -> None:
         ]
         for model in result.models
     ]
-    over = "runs" if len(result.models[0].runs) > 1 else "images"
     typer.echo()
     _print_table(
         ["model", "parameters", "test accuracy", "test loss", "lowest val_loss", "s/epoch"], rows
     )
     count = len(result.models[0].runs)
     typer.echo(
-        f"(mean of {count} run{'s' * (count > 1)}, 95 % interval over {over}; "
+        f"(mean of {count} run{'s' * (count > 1)}, 95 % interval over {_varied(result)}; "
         f"epoch of the lowest val_loss: median, range)\n"
     )
     if result.ranking is not None:
@@ -700,6 +699,18 @@ def _print_study(result: StudyResult) -> None:
         for finding in [*model.findings, *itertools.chain.from_iterable(further)]:
             if finding.status == "failed":
                 typer.echo(f"{finding.code} {finding.explanation}")
+
+
+def _varied(result: StudyResult) -> str:
+    """Say what varies in the table's intervals."""
+    over = {e.over for model in result.models for e in (model.test_accuracy, model.test_loss)}
+    if over == {"runs"}:
+        return "runs"
+    if len(result.models[0].runs) == 1:
+        return "images"
+    return (
+        "images, since the runs tied" if over == {"images"} else "runs, over images where they tied"
+    )
 
 
 def _print_bench(result: BenchResult) -> None:

@@ -238,7 +238,7 @@ def evaluate(
     return Evaluation(
         n=len(labels),
         accuracy=wilson_interval(int(np.count_nonzero(predicted == labels)), len(labels), level),
-        loss=mean_interval(log_losses(given, labels), level, over="images"),
+        loss=mean_interval(log_losses(given, labels), level, over="images", least=0.0),
         confusion=_frozen(cells.reshape(classes, classes).astype(np.int64)),
         probabilities=given,
         labels=labels,

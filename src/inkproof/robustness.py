@@ -24,7 +24,7 @@ from inkproof.errors import ConfigurationError, DataError, UnknownNameError
 from inkproof.findings import Finding
 from inkproof.randomness import Use, uniform
 from inkproof.results import RobustnessCurve, RobustnessResult
-from inkproof.statistics import mean_interval, wilson_interval
+from inkproof.statistics import over_runs, wilson_interval
 from inkproof.wording import points
 
 __all__ = [
@@ -183,7 +183,7 @@ def summarise(
     runs : what :func:`count_right` counted, one a run, at least one
     images : of how many
     name : the model's, put before the explanation
-    level : of the intervals: over runs, of a single run over images
+    level : of the intervals: over runs, of a single run and of runs that tie over images
 
     Raises
     ------
@@ -205,9 +205,13 @@ def summarise(
                 unit=change.unit,
                 strengths=list(change.strengths),
                 accuracies=[
-                    wilson_interval(at[0], images, level)
-                    if len(at) == 1
-                    else mean_interval([right / images for right in at], level, over="runs")
+                    over_runs(
+                        [right / images for right in at],
+                        partial(wilson_interval, at[0], images, level),
+                        level,
+                        least=0.0,
+                        most=1.0,
+                    )
                     for at in zip(*counts, strict=True)
                 ],
             )

@@ -49,7 +49,7 @@ from inkproof.results import (
     StudyResult,
     TestResult,
 )
-from inkproof.statistics import Estimate, mean_interval
+from inkproof.statistics import Estimate, over_runs
 from inkproof.stopping import StoppedBy
 from inkproof.storage import write_bytes
 from inkproof.study_file import OUTPUTS, Study, StudyData, StudyModel
@@ -786,8 +786,8 @@ def _model_result(
         parameters=built.count_params(),
         summary=built.summary(),
         diagram=built.plot(),
-        test_accuracy=_over_runs([e.accuracy for e in evaluations]),
-        test_loss=_over_runs([e.loss for e in evaluations]),
+        test_accuracy=_over_runs([e.accuracy for e in evaluations], most=1.0),
+        test_loss=_over_runs([e.loss for e in evaluations], most=math.inf),
         published=published.histories()[model.published] if model.published else None,
         findings=diagnose_runs([run.history for run in runs.values()], name=model.name),
         trust=outcome.trusted(
@@ -825,11 +825,10 @@ def _model_result(
     )
 
 
-def _over_runs(estimates: list[Estimate]) -> Estimate:
-    """Take the mean over the runs; a single run has the interval over its images."""
-    if len(estimates) == 1:
-        return estimates[0]
-    return mean_interval([e.value for e in estimates], level=estimates[0].level, over="runs")
+def _over_runs(estimates: list[Estimate], *, most: float) -> Estimate:
+    """Take the mean over the runs, of what can be from 0 to ``most``."""
+    first = estimates[0]
+    return over_runs([e.value for e in estimates], lambda: first, first.level, least=0.0, most=most)
 
 
 def _environment() -> dict[str, Any]:

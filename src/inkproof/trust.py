@@ -2,7 +2,7 @@
 
 Everything that is fitted, the temperature and the conformal threshold, is fitted on each run's
 own validation images and judged on the test images. Intervals are over training runs, on these
-test images; of a single run over the images.
+test images; of a single run, and where the runs tie, over the images.
 
 IPT001 Confidence as good as accuracy
     fails if the expected calibration error is above ``MAX_ERROR`` and, with an interval, all of
@@ -20,9 +20,10 @@ IPT004 Surer means better
 
 from __future__ import annotations
 
+import math
 import statistics as middle
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -40,6 +41,7 @@ from inkproof.statistics import (
     expected_calibration_error,
     fit_temperature,
     mean_interval,
+    over_runs,
     reliability,
     tempered,
     wilson_interval,
@@ -108,21 +110,30 @@ def trust(
         for row, run in enumerate(runs)
     ]
 
-    def over(one: Callable[[npt.NDArray[Any]], Estimate], all_: Sequence[Any]) -> Estimate:
-        """Take the mean over runs; a single run has its own interval over images."""
-        if len(all_) == 1:
-            return one(all_[0])
-        values = [float(one(p).value) for p in all_]
-        estimate = mean_interval(values, level, over="runs")
-        return replace(estimate, low=max(0.0, estimate.low or 0.0))  # none of them can be below
+    def error(all_: Sequence[npt.NDArray[Any]]) -> Estimate:
+        # Only an interval over images needs the draws.
+        values = [expected_calibration_error(p, truth, level, draws=1).value for p in all_]
 
-    several = len(given) > 1
+        def own() -> Estimate:
+            return expected_calibration_error(all_[0], truth, level)
 
-    def error_of(p: npt.NDArray[Any]) -> Estimate:
-        return expected_calibration_error(p, truth, level, draws=1 if several else 500)
+        return over_runs(values, own, level, least=0.0, most=1.0)
 
-    def loss_of(p: npt.NDArray[Any]) -> Estimate:
-        return mean_interval(log_losses(p, truth), level, over="images")
+    def mean(scores: Sequence[npt.NDArray[Any]], most: float) -> Estimate:
+        own = [mean_interval(s, level, over="images", least=0.0, most=most) for s in scores]
+        return over_runs([e.value for e in own], lambda: own[0], level, least=0.0, most=most)
+
+    def loss_of(all_: Sequence[npt.NDArray[Any]]) -> Estimate:
+        return mean([log_losses(p, truth) for p in all_], math.inf)
+
+    def accuracy(place: int, coverage: float) -> Estimate:
+        values = [run[place] for run in by_coverage]
+        answered = max(1, round(coverage * len(truth)))
+
+        def own() -> Estimate:
+            return wilson_interval(round(values[0] * coverage * len(truth)), answered, level)
+
+        return over_runs(values, own, level, least=0.0, most=1.0)
 
     by_coverage = [accuracy_by_coverage(p, truth, COVERAGES) for p in given]
     fitted = [fit_temperature(*run.validation) for run in runs if run.validation is not None]
@@ -135,26 +146,17 @@ def trust(
     if len(fitted) == len(given):
         rescaled = [tempered(p, t.value) for p, t in zip(given, fitted, strict=True)]
     result = TrustResult(
-        calibration_error=over(error_of, given),
-        brier=over(lambda p: mean_interval(brier_scores(p, truth), level, over="images"), given),
+        calibration_error=error(given),
+        brier=mean([brier_scores(p, truth) for p in given], 2.0),
         reliability=[reliability(p, truth) for p in given],
         temperatures=fitted,
-        calibration_error_tempered=over(error_of, rescaled) if rescaled else None,
-        loss_tempered=over(loss_of, rescaled) if rescaled else None,
+        calibration_error_tempered=error(rescaled) if rescaled else None,
+        loss_tempered=loss_of(rescaled) if rescaled else None,
         coverages=list(COVERAGES),
-        accuracies=[
-            mean_interval([run[place] for run in by_coverage], level, over="runs")
-            if several
-            else wilson_interval(
-                round(by_coverage[0][place] * coverage * len(truth)),
-                max(1, round(coverage * len(truth))),
-                level,
-            )
-            for place, coverage in enumerate(COVERAGES)
-        ],
+        accuracies=[accuracy(place, coverage) for place, coverage in enumerate(COVERAGES)],
         conformal=checked,
     )
-    loss = over(loss_of, given)
+    loss = loss_of(given)
     return result.model_copy(update={"findings": _findings(result, loss, name)})
 
 

@@ -19,7 +19,8 @@ Sources
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -28,16 +29,19 @@ import scipy  # its submodules load at first use: scipy.special takes a fifth of
 
 from inkproof.errors import ConfigurationError, DataError
 from inkproof.randomness import Use, uniform
+from inkproof.wording import counted
 
 __all__ = [
     "EXACT_FLIPS",
     "Estimate",
     "Over",
     "check_level",
+    "cut",
     "exact_share_interval",
     "mcnemar_exact",
     "mean_interval",
     "numbers_of",
+    "over_runs",
     "paired_interval",
     "sign_flip_test",
     "wilson_interval",
@@ -65,7 +69,7 @@ class Estimate:
     level : the interval's confidence level, such as 0.95
     n : how many observations it rests on
     over : what varies: training ``runs``, test ``images``, or ``both``
-    method : the interval's name, such as ``"Wilson"``
+    method : the interval's name, such as ``"Wilson"`` or ``"Student t (cut at 1)"``
     """
 
     value: float
@@ -162,7 +166,14 @@ def exact_share_interval(
     )
 
 
-def mean_interval(values: npt.ArrayLike, level: float = 0.95, *, over: Over) -> Estimate:
+def mean_interval(
+    values: npt.ArrayLike,
+    level: float = 0.95,
+    *,
+    over: Over,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> Estimate:
     """Estimate a mean with Student's t interval (1908).
 
     Parameters
@@ -170,6 +181,7 @@ def mean_interval(values: npt.ArrayLike, level: float = 0.95, *, over: Over) -> 
     values : numbers (n,), finite: one an independent run or image
     level : confidence level, between 0 and 1
     over : what the values are
+    least, most : what a mean can be, such as 0 and 1 for a share; the interval is :func:`cut` there
 
     Returns
     -------
@@ -181,7 +193,85 @@ def mean_interval(values: npt.ArrayLike, level: float = 0.95, *, over: Over) -> 
     ConfigurationError : a level that is not between 0 and 1
     """
     check_level("mean_interval", level)
-    return _student(numbers_of("mean_interval", values), level, over, "Student t")
+    found = _student(numbers_of("mean_interval", values), level, over, "Student t")
+    return cut(found, least=least, most=most)
+
+
+def over_runs(
+    values: npt.ArrayLike,
+    own: Callable[[], Estimate],
+    level: float = 0.95,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> Estimate:
+    """Estimate the mean over training runs of what each gave on the same images.
+
+    Where all runs tie, their spread of 0 is no measure of what another run would give: whole
+    counts of right images tie by chance. Student's interval would have no width, so the first run's
+    own interval over images is given in its place, and ``over`` and ``method`` say so. A single
+    run has its own interval, too.
+
+    Parameters
+    ----------
+    values : numbers (n,), finite: one a run
+    own : gives the first run's own estimate over its images; asked only where it is needed
+    level, least, most : as in :func:`mean_interval`
+
+    Returns
+    -------
+    the mean, in the values' unit
+
+    Raises
+    ------
+    DataError, ConfigurationError : as for :func:`mean_interval`
+    """
+    mean = mean_interval(values, level, over="runs", least=least, most=most)
+    if mean.n == 1:
+        return own()
+    numbers = np.asarray(values, dtype=np.float64)
+    if np.ptp(numbers) > _TIE * float(np.abs(numbers).max()):  # what rounding leaves is no spread
+        return mean
+    alone = own()
+    return replace(
+        alone,
+        value=mean.value,
+        low=None if alone.low is None else min(mean.value, alone.low),
+        high=None if alone.high is None else max(mean.value, alone.high),
+        method=f"{alone.method} (the {counted(mean.n, 'run')} tied)",
+    )
+
+
+def cut(estimate: Estimate, *, least: float, most: float) -> Estimate:
+    """Cut an interval at what its true value can be, and say so in its method.
+
+    Student's interval knows nothing of a share's ends, 0 and 1, nor of a loss's, 0, and with few
+    runs reaches far beyond. The true value is never there: what is cut off never held it, so the
+    interval covers exactly as often as before.
+
+    Parameters
+    ----------
+    estimate : of a value that can be from ``least`` to ``most``
+    least, most : its ends; infinite where it has none
+
+    Returns
+    -------
+    the same where nothing is beyond; the estimate itself stays inside, whatever rounding did
+    """
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    low, high = max(least, estimate.low), min(most, estimate.high)
+    ends = [
+        f"{end:g}" for end, at in ((least, low > estimate.low), (most, high < estimate.high)) if at
+    ]
+    if not ends:
+        return estimate
+    return replace(
+        estimate,
+        low=min(estimate.value, low),
+        high=max(estimate.value, high),
+        method=f"{estimate.method} (cut at {' and '.join(ends)})",
+    )
 
 
 def paired_interval(
