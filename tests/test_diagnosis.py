@@ -354,16 +354,31 @@ class TestAnyHistory:
             assert "inf %" not in finding.explanation
             json.dumps(finding.evidence, allow_nan=False)
 
-    @given(runs=st.lists(histories(), min_size=1, max_size=5))
-    def test_over_runs_too(self, runs):
-        found = by_code(diagnose_runs(runs, name="m"))
+    @given(
+        runs=st.lists(histories(), min_size=1, max_size=5),
+        images=st.one_of(st.none(), st.integers(1, 10**6)),
+    )
+    def test_over_runs_too(self, runs, images):
+        found = by_code(diagnose_runs(runs, name="m", validation_images=images))
         for code, finding in found.items():
-            single = [by_code(diagnose(one))[code].status for one in runs]
+            single = [by_code(diagnose(one, validation_images=images))[code].status for one in runs]
             assert finding.evidence["runs"] == len(runs)
             assert finding.evidence["failed"] == single.count("failed")
             assert finding.evidence["applicable"] == len(runs) - single.count("not applicable")
             assert finding.explanation.startswith("m: ")
+            assert "of 1 run" not in finding.explanation
             json.dumps(finding.evidence, allow_nan=False)
+
+    @given(whole=st.lists(st.integers(-1000, 1000), min_size=1, max_size=5))
+    def test_the_gap_has_no_impossible_interval_and_none_without_width(self, whole):
+        gaps = [one / 1000 for one in whole]
+        runs = [levels([0.1] * 3, [0.1] * 3, max(0, gap), max(0, -gap)) for gap in gaps]
+        evidence = diagnose_runs(runs)[1].evidence
+        low, high = evidence["mean_accuracy_gap_low"], evidence["mean_accuracy_gap_high"]
+        if len(set(gaps)) == 1:
+            assert low is high is None
+        else:
+            assert -1 <= low <= evidence["mean_accuracy_gap"] <= high <= 1
 
     @given(one=histories(), scale=st.sampled_from([0.125, 8.0]))
     def test_the_unit_of_loss_does_not_matter(self, one, scale):
@@ -406,6 +421,34 @@ class TestRuns:
             f"(90 % interval {100 * peer.low:.2f} to {100 * peer.high:.2f} over new training"
             in (finding.explanation)
         )
+
+    def test_a_gap_within_the_interval_is_no_failure_over_runs_either(self):
+        runs = [levels([0.1] * 5, [0.1] * 5, 0.985, value) for value in (0.97, 0.968)]
+        alone = [diagnose(one, validation_images=100)[1].status for one in runs]
+        finding = diagnose_runs(runs, validation_images=100)[1]
+        assert alone == ["passed", "passed"]
+        assert finding.status == "passed"
+        assert finding.explanation.endswith(
+            " 0 of 2 runs exceeded 1 point and the 95 % interval of the validation accuracy, from"
+            " 100 validation images."
+        )
+        assert diagnose_runs(runs)[1].status == "failed"
+        assert diagnose_runs(runs)[1].explanation.endswith("; 2 of 2 runs exceeded 1 point.")
+
+    def test_runs_that_tie_have_no_interval(self):
+        finding = diagnose_runs([levels([0.1] * 5, [0.1] * 5)] * 3)[1]
+        assert finding.evidence["mean_accuracy_gap_low"] is None
+        assert finding.explanation.startswith(
+            "At the end training accuracy is 0.50 points above validation accuracy, the mean of"
+            " three runs, which all tied; 0 of 3 runs"
+        )
+
+    def test_one_run_is_not_one_of_one(self):
+        found = by_code(diagnose_runs([OVERFITTED]))
+        assert "; the one run overfitted." in found["IPF001"].explanation
+        assert "; the one run exceeded 1 point." in found["IPF002"].explanation
+        assert found["IPF004"].explanation.endswith("; no run underfitted.")
+        assert found["IPF005"].explanation == "No run diverged."
 
     def test_one_run_has_no_interval(self):
         finding = diagnose_runs([SETTLED])[1]

@@ -498,6 +498,15 @@ def test_intervals_over_runs_stay_where_accuracies_and_losses_can_be(finished):
         assert {curve.accuracies[0] for curve in model.robustness.curves} == {accuracy}
 
 
+def test_a_model_is_judged_as_its_runs_are(finished):
+    _, result, _ = finished
+    for model in result.models:
+        for place, finding in enumerate(model.findings):
+            of_runs = [run.findings[place].status for run in model.runs]
+            assert finding.evidence["failed"] == of_runs.count("failed")
+        assert "from 72 validation images" in model.findings[1].explanation
+
+
 @pytest.mark.parametrize(
     ("right", "low", "high", "method"),
     [

@@ -379,7 +379,7 @@ def diagnose(
     found = {
         name: diagnose_one(runs[0], name=name, validation_images=validation_images)
         if len(runs) == 1
-        else diagnose_runs(runs, name=name)
+        else diagnose_runs(runs, name=name, validation_images=validation_images)
         for name, runs in models.items()
     }
     drawn = []

@@ -789,7 +789,11 @@ def _model_result(
         test_accuracy=_over_runs([e.accuracy for e in evaluations], most=1.0),
         test_loss=_over_runs([e.loss for e in evaluations], most=math.inf),
         published=published.histories()[model.published] if model.published else None,
-        findings=diagnose_runs([run.history for run in runs.values()], name=model.name),
+        findings=diagnose_runs(
+            [run.history for run in runs.values()],
+            name=model.name,
+            validation_images=len(next(iter(runs.values())).validation_labels),
+        ),
         trust=outcome.trusted(
             model.name,
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from inkproof.diagnosis.run import MAX_GAP, SETTLED, TITLES, Outcome, diagnose, finding_of
@@ -18,19 +19,26 @@ __all__ = ["diagnose_runs"]
 
 
 def diagnose_runs(
-    histories: Sequence[History], *, name: str = "", level: float = 0.95
+    histories: Sequence[History],
+    *,
+    name: str = "",
+    level: float = 0.95,
+    validation_images: int | None = None,
 ) -> list[Finding]:
     """Diagnose one model over its training runs.
 
     A check fails if it fails in more than half of the runs to which it applies. The gap to
     training comes with a Student t interval over runs, in which new weights, new batch orders
-    and new hold-outs vary, if the runs' do.
+    and new hold-outs vary, if the runs' do; where the runs tie it has none, since their spread of
+    0 is no measure of what another run would give.
 
     Parameters
     ----------
     histories : one a run, at least one
     name : the model's, put before each explanation
     level : confidence level of the interval
+    validation_images : how many images each run's validation accuracy rests on, if known; as for
+        :func:`diagnose`, so that what is said of the model is what is said of its runs
 
     Returns
     -------
@@ -43,7 +51,7 @@ def diagnose_runs(
     """
     if not histories:
         raise DataError("diagnose_runs: expected at least one history, got none")
-    runs = [diagnose(history) for history in histories]
+    runs = [diagnose(history, validation_images=validation_images) for history in histories]
     findings = []
     for code, of_code in zip(TITLES, zip(*runs, strict=True), strict=True):
         applicable = [finding for finding in of_code if finding.status != "not applicable"]
@@ -91,7 +99,9 @@ def _summarise_overfitting(runs: _Evidence, failed: int, _level: float) -> _Summ
 def _summarise_gap(runs: _Evidence, failed: int, level: float) -> _Summary:
     gaps = [float(run["accuracy_gap"]) for run in runs]
     losses = [float(run["loss_gap"]) for run in runs]
-    gap = mean_interval(gaps, level, over="runs")
+    gap = mean_interval(gaps, level, over="runs", least=-1.0, most=1.0)
+    if gap.low == gap.high:
+        gap = replace(gap, low=None, high=None)
     explanation = (
         f"At the end training accuracy is {points(gap.value)} points above validation accuracy, the"
         f" mean of {counted(len(runs), 'run')}"
@@ -101,8 +111,16 @@ def _summarise_gap(runs: _Evidence, failed: int, level: float) -> _Summary:
             f" ({100 * level:g} % interval {points(gap.low)} to {points(gap.high)} over new"
             " training runs)"
         )
-    explanation += f"; {_of(failed, len(runs))} exceeded {100 * MAX_GAP:g} point."
-    return explanation, {
+    elif len(runs) > 1:
+        explanation += ", which all tied"
+    explanation += f"; {_of(failed, len(runs))} exceeded {100 * MAX_GAP:g} point"
+    images = runs[0].get("validation_images")
+    if images is not None:
+        explanation += (
+            " and the 95 % interval of the validation accuracy, from"
+            f" {counted(images, 'validation image')}"
+        )
+    return explanation + ".", {
         "accuracy_gaps": gaps,
         "mean_accuracy_gap": gap.value,
         "mean_accuracy_gap_low": gap.low,
@@ -132,7 +150,8 @@ def _summarise_underfitting(runs: _Evidence, failed: int, _level: float) -> _Sum
 
 
 def _summarise_divergence(runs: _Evidence, failed: int, _level: float) -> _Summary:
-    return f"{_of(failed, len(runs))} diverged.", {
+    diverged = f"{_of(failed, len(runs))} diverged."
+    return diverged[0].upper() + diverged[1:], {
         "epochs": [run.get("epoch") for run in runs],
         "last_finite_losses": [run.get("last_finite_loss") for run in runs],
     }
@@ -143,7 +162,7 @@ def _summarise_by_heart(runs: _Evidence, failed: int, _level: float) -> _Summary
     ratios = [_ratio(float(run["val_loss"]), float(run["loss"])) for run in runs]
     explanation = (
         f"At the end {percent(min(accuracies))} to {percent(max(accuracies))} of the training"
-        f" images are right; {_of(failed, len(runs))} know them by heart."
+        f" images are right; {_of(failed, len(runs))} learned them by heart."
     )
     return explanation, {"accuracies": accuracies, "loss_ratios": ratios}
 
@@ -165,4 +184,7 @@ _SUMMARIES: Final[Mapping[str, Callable[[_Evidence, int, float], _Summary]]] = {
 
 
 def _of(part: int, whole: int) -> str:
-    return f"{part} of {whole} {'run' if whole == 1 else 'runs'}"
+    """Write how many runs: ``2 of 3 runs``; of a single one ``the one run`` or ``no run``."""
+    if whole == 1:
+        return "the one run" if part else "no run"
+    return f"{part} of {whole} runs"
