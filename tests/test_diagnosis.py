@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,10 @@ class TestShapes:
             f"Validation loss is lowest at epoch 10 of 30 ({low:.4f}) and ends at a level of"
             f" {end:.4f}, "
         )
-        assert "while training loss went from 0.0812 to 0.0018" in found["IPF001"].explanation
+        assert (
+            "while the level of the training loss went from 0.0812 to 0.0018"
+            in found["IPF001"].explanation
+        )
         assert found["IPF001"].explanation.endswith("From about epoch 10 on it overfitted.")
 
     def test_a_rise_of_both_losses_is_not_called_overfitting(self):
@@ -107,6 +111,28 @@ class TestShapes:
         assert found["IPF001"].status == "failed"
         assert found["IPF001"].evidence["overfitted"] is False
         assert "training became unstable, which is not overfitting" in found["IPF001"].explanation
+
+    def test_the_percentage_follows_from_the_numbers_beside_it(self):
+        val_loss = [1.0, 0.8, 0.6, 0.5, 0.45, 0.42, 0.40, 0.44, 0.5, 0.55, 0.6, 0.64, 0.65]
+        finding = diagnose(levels([3.45, 2.3, 4.0, *[0.1] * 10], val_loss))[0]
+        assert finding.explanation.startswith(
+            "Validation loss is lowest at epoch 7 of 13 (0.4000) and ends at a level of 0.6400,"
+            " 52.4 % above its lowest level of 0.4200, while the level of the training loss went"
+            " from 0.1000 to 0.1000."
+        )
+
+    @given(val_loss=st.lists(st.floats(0.1, 10), min_size=6, max_size=20))
+    def test_it_follows_for_any_history(self, val_loss):
+        text = diagnose(levels([0.1] * len(val_loss), val_loss))[0].explanation
+        found = re.search(
+            r"level of ([\d.]+), ([\d.]+) % above its lowest level of ([\d.]+),", text
+        )
+        if found is None:
+            assert text.endswith("has not risen since.")
+            return
+        end, rise, low = map(float, found.groups())
+        rounding = 0.05 + 100 * 5e-5 * (1 / low + end / low**2)
+        assert 100 * (end / low - 1) == pytest.approx(rise, abs=1.01 * rounding)
 
     @pytest.mark.parametrize(("rise", "outcome"), [(0.04, "passed"), (0.06, "failed")])
     def test_a_rise_begins_at_five_percent(self, rise, outcome):
@@ -326,6 +352,12 @@ class TestDivergence:
             " learning rate would help."
         )
         assert found.evidence == {"epochs": 1, "epoch": 1, "learning_rate": 3.0}
+
+    @pytest.mark.parametrize("rate", [math.nan, math.inf])
+    def test_a_rate_that_is_no_number_is_left_out(self, rate):
+        found = diagnose(History(loss=(0.5, math.nan), learning_rate=(0.1, rate)))[4]
+        assert found.explanation.startswith("The loss is no longer finite in epoch 2; it was 0.5")
+        assert "learning_rate" not in found.evidence
 
 
 class TestByHeart:

@@ -247,20 +247,21 @@ def _no_overfitting(curves: _Curves) -> Outcome:
         "overfitted": risen and not unstable,
     }
     where = f"epoch {lowest + 1} of {curves.epochs} ({nats(float(curves.val_loss[lowest]))})"
-    rise = _change(end - low, low)
+    # Beside a raw minimum the percentage would not follow from the numbers that are printed.
+    rise = f"{_change(end - low, low)} above its lowest level of {nats(low)}"
     if not risen:
         explanation = f"Validation loss is lowest at {where}"
         if end > low:
             explanation += (
-                f"; it ends at a level of {nats(end)}, {rise} above its lowest, where more than"
+                f"; it ends at a level of {nats(end)}, {rise}, where more than"
                 f" {_change(allowed, low)} would count as a rise."
             )
         else:
             explanation += " and has not risen since."
         return Outcome(status="passed", explanation=explanation, evidence=evidence)
     explanation = (
-        f"Validation loss is lowest at {where} and ends at a level of {nats(end)}, {rise} above its"
-        f" lowest, while training loss went from {nats(float(training[turn]))} to"
+        f"Validation loss is lowest at {where} and ends at a level of {nats(end)}, {rise}, while"
+        f" the level of the training loss went from {nats(float(training[turn]))} to"
         f" {nats(float(training[-1]))}. "
     )
     if unstable:
@@ -370,9 +371,10 @@ def _no_underfitting(curves: _Curves) -> Outcome:
 def _no_divergence(curves: _Curves) -> Outcome:
     columns = (curves.loss, curves.val_loss)
     finite = np.all([np.isfinite(column) for column in columns if len(column)], axis=0)
-    rate = f" at the learning rate {curves.rate[-1]:g}" if len(curves.rate) else ""
+    rate = ""
     evidence: dict[str, Any] = {"epochs": curves.epochs}
-    if len(curves.rate):
+    if len(curves.rate) and math.isfinite(curves.rate[-1]):
+        rate = f" at the learning rate {curves.rate[-1]:g}"
         evidence["learning_rate"] = float(curves.rate[-1])
     if not finite.all():
         row = int(np.argmin(finite))
