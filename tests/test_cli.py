@@ -210,7 +210,47 @@ def test_diagnose_tables_of_one_and_of_several_runs(done, tmp_path):
     assert process.returncode == 1
     assert "missing.csv: cannot be read: No such file or directory" in process.stderr
     (tmp_path / "empty.csv").write_text("epoch,loss\n")
-    assert call("diagnose", "empty.csv", cwd=tmp_path).returncode == 2
+    assert_refused(
+        call("diagnose", "empty.csv", cwd=tmp_path),
+        "empty.csv: expected at least one epoch, got none",
+    )
+    (tmp_path / "percent.csv").write_text("epoch,loss,accuracy\n1,0.5,97.2\n")
+    assert_refused(
+        call("diagnose", "percent.csv", cwd=tmp_path),
+        "percent.csv:2: accuracy must be a share from 0 to 1, got '97.2'",
+    )
+
+
+def strict(text):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_diagnose_takes_validation_images_for_several_runs(tmp_path):
+    rows = [f"{seed},{epoch},0.1,0.985,0.1,0.97" for seed in (0, 1) for epoch in (1, 2, 3)]
+    table = "seed,epoch,loss,accuracy,val_loss,val_accuracy\n" + "\n".join(rows) + "\n"
+    (tmp_path / "runs.csv").write_text(table)
+    plain = call("diagnose", "runs.csv", "--json", cwd=tmp_path)
+    few = call("diagnose", "runs.csv", "--validation-images", 100, "--json", cwd=tmp_path)
+    assert strict(plain.stdout)[""][1]["status"] == "failed"
+    assert strict(few.stdout)[""][1]["status"] == "passed"
+
+
+def test_json_has_null_for_what_is_not_finite(capsys):
+    cli._print_json({"a": [float("nan"), np.float64("inf"), np.array([1.0, np.nan])], "b": 0.5})
+    assert strict(capsys.readouterr().out) == {"a": [None, None, [1.0, None]], "b": 0.5}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "-1e308"])
+def test_diagnose_prints_json_that_any_reader_takes(tmp_path, value):
+    rows = [f"{epoch},{value if epoch % 3 else '0.5'},{value},nan,{value}" for epoch in range(8)]
+    table = "epoch,loss,val_loss,accuracy,learning_rate\n" + "\n".join(rows) + "\n"
+    (tmp_path / "strange.csv").write_text(table)
+    process = call("diagnose", "strange.csv", "--json", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert len(strict(process.stdout)[""]) == 6
 
 
 def test_compare_evaluate_and_predict(done, tmp_path):

@@ -208,7 +208,7 @@ def test_without_a_frame_there_is_no_pandas():
 
 
 def test_public_names():
-    assert history.__all__ == ["COLUMNS", "History", "histories_from_csv"]
+    assert history.__all__ == ["COLUMNS", "MOST_BYTES", "History", "histories_from_csv"]
 
 
 def test_several_runs_in_one_table(tmp_path):
@@ -224,3 +224,83 @@ def test_several_runs_in_one_table(tmp_path):
     path.write_text("loss\nx\n")
     with pytest.raises(FileFormatError, match="loss must be a number, got 'x'"):
         histories_from_csv(path)
+
+
+def test_runs_may_come_row_by_row_in_turn(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("seed,epoch,loss\n0,0,0.5\n1,1,0.6\n0,1,0.4\n1,2,0.3\n0,2,0.2\n")
+    (runs,) = histories_from_csv(path).values()
+    assert [run.loss for run in runs] == [(0.5, 0.4, 0.2), (0.6, 0.3)]
+
+
+METRICS = ["acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_accuracy_by_another_name_of_keras(tmp_path, metric):
+    path = tmp_path / "h.csv"
+    path.write_text(f"epoch,{metric},loss,val_{metric},val_loss\n0,0.75,0.5,0.8,0.4\n")
+    expected = History(loss=(0.5,), accuracy=(0.75,), val_loss=(0.4,), val_accuracy=(0.8,))
+    assert histories_from_csv(path) == {"": [expected]}
+    assert History.from_csv(path) == expected
+    path.write_text(f"loss,{metric},accuracy\n0.5,0.1,0.75\n")
+    assert History.from_csv(path).accuracy == (0.75,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("loss,accuracy\n0.5,0.9\n0.4,97.5\n", ":3: accuracy must be a share from 0 to 1, got '9"),
+        ("loss,val_acc\n0.5,-0.1\n", ":2: val_acc must be a share from 0 to 1, got '-0.1'"),
+        ("loss,acc\n0.5,inf\n", ":2: acc must be a share from 0 to 1, got 'inf'"),
+        (
+            "loss,acc,binary_accuracy\n",
+            ": expected one column of accuracy, got acc and binary_accuracy",
+        ),
+        ("loss,acc,acc\n", ": expected one column 'acc', got more"),
+        (
+            "epoch,loss\n1,0.5\n1,0.4\n",
+            ":3: epoch must be 2, one more than before, got '1'; several runs take a column",
+        ),
+        ("epoch,loss\n1,0.5\n3,0.4\n", ":3: epoch must be 2, one more than before, got '3'"),
+        ("epoch,loss\n0,0.5\nnan,0.4\n", ":3: epoch must be 1, one more than before, got 'nan'"),
+        ("epoch,loss\n7,0.5\n", ":2: epoch must be 0 or 1 in a run's first row, got '7'"),
+        ("epoch,loss\nfirst,0.5\n", ":2: epoch must be a number, got 'first'"),
+        ("epoch,loss,epoch\n1,0.5,1\n", ": expected one column 'epoch', got more"),
+        ("seed,epoch,loss\n0,1,1\n1,1,1\n0,1,1\n", ":4: epoch must be 2, one more than before"),
+    ],
+)
+def test_what_is_no_table_of_runs(tmp_path, content, message):
+    path = tmp_path / "runs.csv"
+    path.write_text(content)
+    with pytest.raises(FileFormatError) as caught:
+        histories_from_csv(path)
+    assert str(caught.value).startswith(f"{path}{message}")
+
+
+def test_an_accuracy_that_is_no_number_is_left_to_the_diagnosis(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("loss,accuracy\nnan,nan\n")
+    assert math.isnan(histories_from_csv(path)[""][0].accuracy[0])
+
+
+@pytest.mark.parametrize("read", [History.from_csv, histories_from_csv])
+def test_a_file_without_end_is_refused(tmp_path, monkeypatch, read):
+    monkeypatch.setattr(history, "MOST_BYTES", 1 << 20)
+    path = tmp_path / "h.csv"
+    path.write_bytes(b"loss\n" + b"0.5\n" * (1 << 18))
+    with pytest.raises(FileFormatError, match="expected a CSV table of at most 1 MiB, got more"):
+        read(path)
+    with pytest.raises(FileFormatError, match="/dev/zero: expected a CSV table of at most 1 MiB"):
+        read("/dev/zero")
+
+
+@given(run=histories())
+def test_both_readers_agree(tmp_path_factory, run):
+    path = written(tmp_path_factory, run.to_csv().encode())
+    shares = [*run.accuracy, *run.val_accuracy]
+    if all(0 <= share <= 1 for share in shares):
+        assert histories_from_csv(path) == {"": [History.from_csv(path)]}
+    else:
+        with pytest.raises(FileFormatError, match="must be a share from 0 to 1"):
+            histories_from_csv(path)

@@ -367,7 +367,7 @@ def diagnose(
     """
     from inkproof.diagnosis import diagnose as diagnose_one
     from inkproof.diagnosis import diagnose_runs
-    from inkproof.errors import StorageError
+    from inkproof.errors import DataError, StorageError
     from inkproof.history import histories_from_csv
 
     try:
@@ -375,7 +375,7 @@ def diagnose(
     except OSError as error:
         raise StorageError(f"{history}: cannot be read: {error.strerror}") from error
     if not models:
-        _usage(f"{history} has no rows")
+        raise DataError(f"{history}: expected at least one epoch, got none")
     found = {
         name: diagnose_one(runs[0], name=name, validation_images=validation_images)
         if len(runs) == 1
@@ -831,7 +831,9 @@ def _print_json(value: object) -> None:
 
         return other.tolist() if isinstance(other, np.ndarray | np.generic) else str(other)
 
-    typer.echo(json.dumps(to_jsonable_python(value, fallback=plain), indent=1))
+    # JSON has no word for what is not finite but null.
+    content = to_jsonable_python(value, fallback=plain, inf_nan_mode="null")
+    typer.echo(json.dumps(content, indent=1, allow_nan=False))
 
 
 # --- Helpers --------------------------------------------------------------------------------------

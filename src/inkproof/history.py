@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from inkproof.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "History", "histories_from_csv"]
+__all__ = ["COLUMNS", "MOST_BYTES", "History", "histories_from_csv"]
 
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+MOST_BYTES: Final = 16 << 20
+"""A larger CSV file is refused: this holds more than a hundred thousand epochs."""
+
+_METRICS: Final = (
+    "acc",
+    "sparse_categorical_accuracy",
+    "categorical_accuracy",
+    "binary_accuracy",
+)
+_ACCURACIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "accuracy": _METRICS,
+    "val_accuracy": tuple(f"val_{name}" for name in _METRICS),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +116,10 @@ class History:
     def from_csv(cls, path: str | Path, *, params: Mapping[str, int] | None = None) -> History:
         """Read what :meth:`to_csv` wrote; columns that are not ours are passed over.
 
+        Without a column ``accuracy``, one that Keras names after its metric is taken as it:
+        ``acc``, ``sparse_categorical_accuracy``, ``categorical_accuracy``, ``binary_accuracy``; so
+        with ``val_`` before it.
+
         Parameters
         ----------
         path : the file
@@ -108,13 +127,11 @@ class History:
 
         Raises
         ------
-        FileFormatError : no CSV table, no ``loss`` column, one twice, or a cell that is no number
+        FileFormatError : no CSV table, more than ``MOST_BYTES``, no ``loss`` column, one twice, or
+            a cell that is no number
         OSError : it cannot be opened
         """
-        try:
-            values = _read_columns(Path(path))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise FileFormatError(f"{path}: expected a CSV table in UTF-8: {error}") from error
+        values = _read_columns(Path(path))
         return cls(params=params or {}, **{key: tuple(column) for key, column in values.items()})
 
     def _even_columns(self) -> dict[str, list[float]]:
@@ -129,10 +146,10 @@ class History:
 
 
 def histories_from_csv(path: str | Path) -> dict[str, list[History]]:
-    """Read a CSV table of one or more runs.
+    """Read a CSV table of one or more runs, written by Inkproof, Keras or by hand.
 
     Rows of one ``model`` and one ``seed`` make a history, where the table has such columns; where
-    it has not, all rows do.
+    it has not, all rows do. A column ``epoch`` must count them.
 
     Returns
     -------
@@ -141,43 +158,127 @@ def histories_from_csv(path: str | Path) -> dict[str, list[History]]:
 
     Raises
     ------
-    FileFormatError, OSError : as for :meth:`History.from_csv`
+    FileFormatError : as for :meth:`History.from_csv`; or an accuracy outside 0 to 1, or epochs
+        that do not go up by one from 0 or 1
+    OSError : it cannot be opened
     """
-    target = Path(path)
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    epochs: dict[tuple[str, str], float] = {}
+    with _table(Path(path)) as table:
+        if table.names.count("epoch") > 1:
+            raise FileFormatError(f"{path}: expected one column 'epoch', got more")
+        for where, row in table.rows():
+            run = ((row.get("model") or "").strip(), (row.get("seed") or "").strip())
+            values = found.setdefault(run, {key: [] for key in table.sources})
+            for key, name in table.sources.items():
+                value = _number(where, name, row)
+                # After a divergence an accuracy may be no number.
+                if key in _ACCURACIES and not (0 <= value <= 1 or math.isnan(value)):
+                    raise FileFormatError(
+                        f"{where}: {name} must be a share from 0 to 1, got"
+                        f" {reprlib.repr(row[name])}"
+                    )
+                values[key].append(value)
+            if "epoch" in table.names:
+                epochs[run] = _next_epoch(where, row, epochs.get(run))
+    histories: dict[str, list[History]] = {}
+    for (model, _), values in found.items():
+        columns = {key: tuple(column) for key, column in values.items()}
+        histories.setdefault(model, []).append(History(params={}, **columns))
+    return histories
+
+
+_Row = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A CSV file that is being read.
+
+    Parameters
+    ----------
+    path : the file's
+    names : its header
+    sources : our column -> the file's column that it is taken from
+    reader : at the first row
+    """
+
+    path: Path
+    names: list[str]
+    sources: Mapping[str, str]
+    reader: csv.DictReader[str]
+
+    def rows(self) -> Iterator[tuple[str, _Row]]:
+        """Give each row with where it stands: the file's name and the line."""
+        for row in self.reader:
+            yield f"{self.path}:{self.reader.line_num}", row
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[_Table]:
+    """Open a CSV file; what is no CSV in it becomes a FileFormatError, also while it is read."""
+    with path.open("rb") as handle:
+        content = handle.read(MOST_BYTES + 1)  # a device or a pipe may have no end
+    if len(content) > MOST_BYTES:
+        raise FileFormatError(
+            f"{path}: expected a CSV table of at most {MOST_BYTES >> 20} MiB, got more"
+        )
     try:
-        with target.open(newline="", encoding="utf-8-sig") as handle:
-            rows = [
-                ((row.get("model") or "").strip(), (row.get("seed") or "").strip())
-                for row in csv.DictReader(handle)
-            ]
-        values = _read_columns(target)
+        text = content.decode("utf-8-sig")  # spreadsheets write the mark
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        names = list(reader.fieldnames or ())
+        yield _Table(path=path, names=names, sources=_sources(path, names), reader=reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError(f"{path}: expected a CSV table in UTF-8: {error}") from error
-    found: dict[str, list[History]] = {}
-    for key in dict.fromkeys(rows):
-        at = [place for place, other in enumerate(rows) if other == key]
-        columns = {name: tuple(column[place] for place in at) for name, column in values.items()}
-        found.setdefault(key[0], []).append(History(params={}, **columns))
-    return found
+
+
+def _sources(path: Path, names: list[str]) -> dict[str, str]:
+    """Find the file's column for each of ours; Keras names an accuracy after the metric."""
+    if "loss" not in names:
+        raise FileFormatError(f"{path}: expected a column 'loss', got {reprlib.repr(names)}")
+    sources = {}
+    for key in COLUMNS:
+        others = [other for other in _ACCURACIES.get(key, ()) if other in names]
+        found = [key] if key in names else others
+        if len(found) > 1:
+            raise FileFormatError(
+                f"{path}: expected one column of {key}, got {' and '.join(found)}"
+            )
+        if found and names.count(found[0]) > 1:
+            raise FileFormatError(f"{path}: expected one column {found[0]!r}, got more")
+        if found:
+            sources[key] = found[0]
+    return sources
 
 
 def _read_columns(path: Path) -> dict[str, list[float]]:
-    with path.open(newline="", encoding="utf-8-sig") as handle:  # spreadsheets write the mark
-        reader = csv.DictReader(handle)
-        names = list(reader.fieldnames or ())
-        if "loss" not in names:
-            raise FileFormatError(f"{path}: expected a column 'loss', got {reprlib.repr(names)}")
-        values: dict[str, list[float]] = {key: [] for key in COLUMNS if key in names}
-        for key in values:
-            if names.count(key) > 1:
-                raise FileFormatError(f"{path}: expected one column {key!r}, got more")
-        for row in reader:
-            for key, column in values.items():
-                try:
-                    column.append(float(row[key]))
-                except (TypeError, ValueError):
-                    raise FileFormatError(
-                        f"{path}:{reader.line_num}: {key} must be a number, "
-                        f"got {reprlib.repr(row[key])}"
-                    ) from None
+    with _table(path) as table:
+        values: dict[str, list[float]] = {key: [] for key in table.sources}
+        for where, row in table.rows():
+            for key, name in table.sources.items():
+                values[key].append(_number(where, name, row))
     return values
+
+
+def _number(where: str, name: str, row: _Row) -> float:
+    try:
+        return float(row[name] or "")
+    except ValueError:
+        raise FileFormatError(
+            f"{where}: {name} must be a number, got {reprlib.repr(row[name])}"
+        ) from None
+
+
+def _next_epoch(where: str, row: _Row, last: float | None) -> float:
+    """Give a row's epoch, which must be the one after the last of its run."""
+    epoch = _number(where, "epoch", row)
+    if last is None and epoch not in (0, 1):
+        raise FileFormatError(
+            f"{where}: epoch must be 0 or 1 in a run's first row, got {reprlib.repr(row['epoch'])}"
+        )
+    if last is not None and epoch != last + 1:
+        raise FileFormatError(
+            f"{where}: epoch must be {last + 1:g}, one more than before, got"
+            f" {reprlib.repr(row['epoch'])}; several runs take a column 'model' or 'seed'"
+        )
+    return epoch
