@@ -13,6 +13,8 @@ from scipy.optimize import minimize_scalar
 
 from inkproof.errors import ConfigurationError, DataError
 from inkproof.statistics import (
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
     accuracy_by_coverage,
     brier_scores,
     conformal_check,
@@ -136,10 +138,34 @@ class TestTemperature:
         assert found.loss_after == pytest.approx(peer.fun)
         assert found.loss_before == pytest.approx(loss(1.0))
 
-    def test_no_image_wrong(self):
-        found = fit_temperature(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
+    @pytest.mark.parametrize("sure", [0.6, 0.9, 0.999, 1 - 1e-6])
+    def test_no_image_wrong(self, sure):
+        # The colder the better, down to where the loss is 0 to the last digit: a flat stretch.
+        p = np.array([[sure, 1 - sure], [1 - sure, sure]] * 20)
+        found = fit_temperature(p, np.array([0, 1] * 20))
         assert found.at_bound
-        assert found.value < 0.06
+        assert found.value == pytest.approx(LOWEST_TEMPERATURE, rel=1e-12)
+        assert found.loss_after < found.loss_before == pytest.approx(-math.log(sure))
+
+    def test_no_image_right(self):
+        p = np.array([[0.9, 0.1], [0.1, 0.9]])
+        found = fit_temperature(p, np.array([1, 0]))
+        assert found.at_bound
+        assert found.value == pytest.approx(HIGHEST_TEMPERATURE, rel=1e-5)
+
+    @pytest.mark.parametrize("p", [np.eye(2), np.full((2, 2), 0.5)])
+    def test_a_loss_that_is_flat_chooses_no_temperature(self, p):
+        found = fit_temperature(p, np.array([0, 1]))
+        assert found.at_bound
+        assert found.value == 1.0
+        assert found.loss_after == found.loss_before
+
+    @given(cases())
+    @settings(max_examples=50)
+    def test_it_never_raises_the_loss(self, case):
+        found = fit_temperature(*case)
+        assert found.loss_after <= found.loss_before
+        assert (found.value == 1.0) == (found.loss_after == found.loss_before)
 
     def test_certain_of_a_wrong_class(self):
         p = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], dtype=np.float32)

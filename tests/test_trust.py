@@ -125,6 +125,55 @@ def test_runs_that_tie_have_intervals_over_images():
     assert everything.method == "Wilson (the three runs tied)"
 
 
+NEAREST = " On the test images what comes nearest takes the loss from "
+
+
+def test_where_no_validation_image_is_wrong_no_temperature_fits_best():
+    p, labels = np.array([[0.9, 0.1], [0.2, 0.8]] * 20, dtype=np.float32), np.array([0, 1] * 20)
+    one = trust([Judgement(test=p, validation=(p, labels))], labels).findings[1]
+    assert one.status == "failed"
+    assert one.explanation.startswith(
+        "On validation images no temperature between 0.05 and 20 fits best: the logits are not sure"
+        " enough." + NEAREST
+    )
+    two = trust([Judgement(test=p, validation=(p, labels))] * 2, labels).findings[1]
+    assert " fits best in any of two runs: the logits" in two.explanation
+
+
+def test_where_the_loss_is_flat_nothing_is_said_of_the_logits():
+    p, labels = np.eye(2, dtype=np.float32)[[0, 1] * 20], np.array([0, 1] * 20)
+    one = trust([Judgement(test=p, validation=(p, labels))], labels).findings[1]
+    assert one.status == "passed"
+    assert one.explanation.startswith(
+        "On validation images no temperature between 0.05 and 20 fits best: none lowers their loss"
+        " by more than 2 %." + NEAREST
+    )
+
+
+def test_a_temperature_that_passes_does_not_blame_the_logits():
+    found = judged().findings[1]
+    assert found.status == "passed"
+    assert (
+        ": in at least half of the runs none lowers their loss by more than 2 %. On the test"
+        in (found.explanation)
+    )
+    assert "sure" not in found.explanation
+    failed = judged(sharpen=3.0).findings[1]
+    assert failed.status == "failed"
+    assert ": the logits are too sure. On the test images it takes" in failed.explanation
+
+
+def test_runs_without_a_best_temperature_are_counted_apart():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 5, 500)
+    p = run(rng, labels)
+    right = np.eye(5, dtype=np.float32)[labels]
+    found = trust(
+        [Judgement(test=p, validation=(q, labels)) for q in (p, p, right)], labels
+    ).findings[1]
+    assert "; in 1 of three runs no temperature between 0.05 and 20 fits best" in found.explanation
+
+
 def test_no_runs():
     with pytest.raises(DataError, match="trust: expected at least one run, got none"):
         trust([], np.array([0]))

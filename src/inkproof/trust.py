@@ -34,7 +34,10 @@ from inkproof.evaluation import check_labels, check_probabilities, log_losses
 from inkproof.findings import Finding, Severity, Status
 from inkproof.results import TrustResult
 from inkproof.statistics import (
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
     Estimate,
+    Temperature,
     accuracy_by_coverage,
     brier_scores,
     conformal_check,
@@ -214,22 +217,42 @@ def _temperature(result: TrustResult, loss: Estimate) -> _Outcome:
         for one in fitted
     ]
     values = [one.value for one in fitted]
-    helped = sum(gain > MIN_GAIN for gain in gains)
-    usual = middle.median(values)
-    way = "too sure" if usual > 1 else "not sure enough"
+    failed = 2 * sum(gain > MIN_GAIN for gain in gains) > len(gains)
     explanation = (
-        f"On validation images a temperature of {usual:.2f} fits best"
-        + (f" (median; {min(values):.2f} to {max(values):.2f})" if len(values) > 1 else "")
-        + f": the logits are {way}. On the test images it takes the loss from {nats(loss.value)}"
-        f" to {nats(result.loss_tempered.value)} and the calibration error from"
-        f" {points(result.calibration_error.value)} to"
+        f"{_best_temperature(fitted)}{_judged_temperature(values, failed=failed)}. On the test"
+        f" images {'what comes nearest' if all(one.at_bound for one in fitted) else 'it'} takes the"
+        f" loss from {nats(loss.value)} to {nats(result.loss_tempered.value)} and the calibration"
+        f" error from {points(result.calibration_error.value)} to"
         f" {points(result.calibration_error_tempered.value)} points; it changes no prediction."
     )
     return (
-        "failed" if 2 * helped > len(gains) else "passed",
+        "failed" if failed else "passed",
         explanation,
         {"temperatures": values, "validation_gains": gains},
     )
+
+
+def _best_temperature(fitted: Sequence[Temperature]) -> str:
+    """Say which temperature fits best, of the runs in which one does."""
+    none = f"no temperature between {LOWEST_TEMPERATURE:g} and {HIGHEST_TEMPERATURE:g} fits best"
+    values = [one.value for one in fitted if not one.at_bound]
+    if not values:
+        runs = f" in any of {counted(len(fitted), 'run')}" if len(fitted) > 1 else ""
+        return f"On validation images {none}{runs}"
+    text = f"On validation images a temperature of {middle.median(values):.2f} fits best"
+    if len(values) > 1:
+        text += f" (median; {min(values):.2f} to {max(values):.2f})"
+    if len(values) < len(fitted):
+        text += f"; in {len(fitted) - len(values)} of {counted(len(fitted), 'run')} {none}"
+    return text
+
+
+def _judged_temperature(values: Sequence[float], *, failed: bool) -> str:
+    """Say what the temperatures mean; one that gains next to nothing says nothing of the logits."""
+    if failed:
+        return f": the logits are {'too sure' if middle.median(values) > 1 else 'not sure enough'}"
+    most = "in at least half of the runs " if len(values) > 1 else ""
+    return f": {most}none lowers their loss by more than {100 * MIN_GAIN:g} %"
 
 
 def _covered(result: TrustResult) -> _Outcome:

@@ -24,6 +24,8 @@ from inkproof.statistics.basic import (
     wilson_interval,
 )
 from inkproof.statistics.calibration import (
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
     Reliability,
     Temperature,
     accuracy_by_coverage,
@@ -46,7 +48,9 @@ from inkproof.statistics.resampling import (
 
 __all__ = [
     "EXACT_FLIPS",
+    "HIGHEST_TEMPERATURE",
     "LEAST_BCA",
+    "LOWEST_TEMPERATURE",
     "Conformal",
     "Crossed",
     "Estimate",

@@ -20,6 +20,8 @@ from inkproof.statistics.basic import Estimate, check_level
 
 __all__ = [
     "BINS",
+    "HIGHEST_TEMPERATURE",
+    "LOWEST_TEMPERATURE",
     "Reliability",
     "Temperature",
     "accuracy_by_coverage",
@@ -34,6 +36,7 @@ BINS: Final = 15
 """Equal widths of confidence, as in Guo et al. (2017)."""
 LOWEST_TEMPERATURE: Final = 0.05
 HIGHEST_TEMPERATURE: Final = 20.0
+"""Temperatures are searched between the two."""
 _DRAWS: Final = 500
 _TINY: Final = 1e-30  # of what a network calls impossible; a logarithm needs it
 
@@ -65,7 +68,9 @@ class Temperature:
     ----------
     value : above 1 the network was too sure, below 1 not sure enough
     loss_before, loss_after : mean log loss of the images that it was fitted on, nats
-    at_bound : whether the best value lies outside what was searched, as where no image is wrong
+    at_bound : whether no value from 0.05 to 20 is the best one: the loss falls up to a bound, as
+        where no image is wrong, and ``value`` is that bound; or it is as low from 1 up to a bound,
+        as where every image is right for certain, and ``value`` is 1
     images : how many it was fitted on
     """
 
@@ -219,15 +224,20 @@ def fit_temperature(probabilities: _Probabilities, labels: _Labels) -> Temperatu
     found = scipy.optimize.minimize_scalar(
         loss, bounds=ends, method="bounded", options={"xatol": 1e-6}
     )
-    best = float(found.x)
-    before, after = loss(0.0), float(found.fun)
-    if after > before:  # flat to the last digit
+    best, before, after = float(found.x), loss(0.0), float(found.fun)
+    # In a flat stretch the search stops anywhere. Of equals a bound counts, since then nothing
+    # between is best, and 1 before all, since it changes nothing.
+    at_bound = min(best - ends[0], ends[1] - best) < 1e-3
+    for end in ends:
+        if loss(end) <= min(before, after):
+            best, after, at_bound = end, loss(end), True
+    if after >= before:
         best, after = 0.0, before
     return Temperature(
         value=math.exp(best),
         loss_before=before,
         loss_after=after,
-        at_bound=min(best - ends[0], ends[1] - best) < 1e-3,
+        at_bound=at_bound,
         images=len(p),
     )
 
