@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from inkproof.comparison import (
 )
 from inkproof.errors import ConfigurationError, DataError
 from inkproof.findings import Finding
-from inkproof.statistics import Estimate
+from inkproof.statistics import Estimate, Plan, crossed_interval, plan
 from inkproof.wording import counted
 
 Runs = dict[int, npt.NDArray[np.float32]]
@@ -385,6 +386,45 @@ class TestRanking:
             if fell:
                 assert one.verdict in ("not resolved", "equivalent")
 
+    def test_equivalences_are_adjusted_by_holm_too(self):
+        models = self.models(8)
+        found = rank(models, LABELS, margin=0.03).comparisons
+        alone = [compare(c.a, models[c.a], c.b, models[c.b], LABELS, margin=0.03) for c in found]
+        raw = [one.p_equivalence for one in alone]
+        adjusted = multipletests(raw, method="holm")[1]
+        assert [c.p_equivalence for c in found] == pytest.approx(adjusted)
+        assert raw != pytest.approx(adjusted)
+
+    def test_a_plan_aims_at_the_level_of_several_comparisons(self):
+        a, b = apart_by([1, -2, 3, -1, 1, 1, 0, 2])
+        third = with_errors([30] * 8, 0.8)
+        found = rank({"a": a, "b": b, "c": third}, LABELS).comparisons[0]
+        gained = [
+            (b[seed].argmax(axis=1) == 0).astype(int) - (a[seed].argmax(axis=1) == 0).astype(int)
+            for seed in range(8)
+        ]
+        crossed = crossed_interval(np.array(gained))
+        expected = plan(crossed, level=1 - 0.05 / 3, margin=found.margin, least_runs=7)
+        assert found.plan == expected
+        assert expected != plan(crossed, level=0.95, margin=found.margin, least_runs=7)
+
+    def test_it_takes_as_many_images_as_pairs_and_says_so(self):
+        # Six images tell a and b apart: enough for one comparison, not among three.
+        a, b = with_errors([30] * 8), with_errors([24] * 8, 0.8)
+        assert compare("a", a, "b", b, LABELS).verdict == "better"
+        found = rank({"a": a, "b": b, "c": with_errors([200] * 8)}, LABELS).comparisons[0]
+        assert found.telling_images == 6
+        assert found.verdict == "not resolved"
+        pairs, images = codes(found)["IPC002"], codes(found)["IPC006"]
+        assert (pairs.status, pairs.evidence["least"]) == ("passed", 7)
+        assert (images.status, images.evidence["least"]) == ("failed", 7)
+        assert images.explanation.endswith(
+            "takes at least seven such images, as many as it takes pairs of runs, for the same"
+            " reason."
+        )
+        # So few images are no normal distribution: exactly binomial, too.
+        assert found.p_equivalence >= scipy.stats.binom(N, found.margin).cdf(6) - 1e-12
+
     def test_one_model_is_no_ranking(self):
         with pytest.raises(ConfigurationError, match="rank: expected at least two models, got"):
             rank({"a": with_errors([1])}, LABELS)
@@ -444,6 +484,71 @@ class TestFewRuns:
     def test_a_level_is_between_0_and_1(self, level):
         with pytest.raises(ConfigurationError, match=r"level must be between 0\.5 and 1, got"):
             compare("a", with_errors([1]), "b", with_errors([1]), LABELS, level=level)
+
+
+class TestOutlook:
+    PLAN = Plan(chance=0.1, runs=20, images=5000, target=0.8)
+    STUDY: ClassVar = {"pairs": 6, "images": 1000, "least": 6, "telling": 50, "within": False}
+    AS_FOUND = "if the difference and its spread are as found, for a chance of 80 %."
+
+    def test_names_what_is_still_missing_and_not_the_total(self):
+        assert sentences.outlook(self.PLAN, **self.STUDY) == (
+            "What would resolve it: about 14 more pairs of runs, or about 4,000 more test images"
+            f" with these six pairs, {self.AS_FOUND}"
+        )
+        only_images = dataclasses.replace(self.PLAN, runs=None)
+        assert sentences.outlook(only_images, **self.STUDY) == (
+            "What would resolve it: no number of runs on these test images, but about 4,000 more"
+            f" test images with these six pairs of runs, {self.AS_FOUND}"
+        )
+
+    def test_never_names_fewer_pairs_than_a_verdict_lacks(self):
+        planned = dataclasses.replace(self.PLAN, runs=6)
+        found = sentences.outlook(planned, **self.STUDY | {"pairs": 3, "least": 7})
+        assert found.startswith("What would resolve it: about four more pairs of runs, or about")
+        assert "more test images with at least seven pairs, " in found
+
+    def test_one_pair(self):
+        found = compare("a", with_errors([28]), "b", with_errors([30]), LABELS)
+        assert found.outlook == (
+            "What would resolve it: at least five more pairs of runs; how many in all shows only"
+            " then."
+        )
+
+    @pytest.mark.parametrize(
+        ("pairs", "wanted"),
+        [
+            (6, "more test images"),
+            (4, "more test images and at least two more pairs of runs"),
+            (1, "more test images and at least five more pairs of runs"),
+        ],
+    )
+    def test_one_image(self, pairs, wanted):
+        runs = {seed: network([])[:1] for seed in range(pairs)}
+        other = {seed: network([0])[:1] for seed in range(pairs)}
+        found = compare("a", runs, "b", other, LABELS[:1])
+        assert found.outlook == f"What would resolve it: {wanted}; how many in all shows only then."
+
+    def test_more_pairs_where_the_images_alone_are_within_the_margin(self):
+        # 3,000 images without a disagreement: the share of it is below 0.2 points.
+        a, b = (
+            {seed: np.tile(network(range(30), sure), (3, 1)) for seed in range(5)}
+            for sure in (0.75, 0.8)
+        )
+        labels = np.zeros(3 * N, dtype=np.int64)
+        found = compare("a", a, "b", b, labels)
+        assert found.verdict == "not resolved"
+        assert found.outlook == (
+            "What would resolve it: one more pair of runs, if they agree on these images as well."
+        )
+        for runs in (a, b):
+            runs[5] = runs[0]
+        assert compare("a", a, "b", b, labels).verdict == "equivalent"
+
+    def test_no_number_of_runs_where_they_are_not(self):
+        a, b = with_errors([30] * 5), with_errors([30] * 5, 0.8)
+        found = compare("a", a, "b", b, LABELS)
+        assert found.outlook.endswith("on any of these, so no number of runs would.")
 
 
 class TestSeeds:

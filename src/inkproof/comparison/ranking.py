@@ -61,9 +61,19 @@ def rank(
     names = list(models)
     if len(names) < 2:
         raise ConfigurationError(f"rank: expected at least two models, got {names}")
+    couples = list(itertools.combinations(names, 2))
     found = [
-        gather(a, models[a], b, models[b], labels, level=level, margin=margin)
-        for a, b in itertools.combinations(names, 2)
+        gather(
+            a,
+            models[a],
+            b,
+            models[b],
+            labels,
+            level=level,
+            margin=margin,
+            comparisons=len(couples),
+        )
+        for a, b in couples
     ]
     differences = holm([one.p_value for one in found])
     equivalences = holm([one.p_equivalence for one in found])

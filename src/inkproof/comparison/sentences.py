@@ -91,21 +91,29 @@ def explain_same(a: str, b: str, pairs: int, images: int) -> str:
     )
 
 
-def outlook(found: Plan | None, *, pairs: int, images: int, least: int, telling: int) -> str:
+def outlook(
+    found: Plan | None, *, pairs: int, images: int, least: int, telling: int, within: bool
+) -> str:
     """Say what would resolve a comparison, in one sentence.
 
     Parameters
     ----------
-    found : None where one pair shows no variances to plan from
+    found : None where one pair, or one image, shows no variances to plan from
     pairs, images : what the study had
     least : the pairs that a verdict takes
     telling : the images that some pair disagrees on
+    within : whether the images alone place the difference within the margin
     """
     missing = least - pairs
     if found is None:
+        wanted = ["more test images"] if images == 1 else []
+        if missing > 0:
+            wanted.append(f"at least {counted(missing, 'more pair')} of runs")
+        return f"What would resolve it: {' and '.join(wanted)}; how many in all shows only then."
+    if telling == 0 and within and missing > 0:
         return (
-            f"What would resolve it: at least {counted(max(missing, 1), 'more pair')} of runs; how"
-            " many in all shows only then."
+            f"What would resolve it: {counted(missing, 'more pair')} of runs, if they agree on"
+            " these images as well."
         )
     if telling == 0:
         return (

@@ -123,7 +123,7 @@ class Evidence:
 
 
 def least_pairs(level: float, comparisons: int = 1) -> int:
-    """Count the pairs that a verdict takes at a confidence level.
+    """Count the pairs of runs, and the images that tell, which a verdict takes each.
 
     With n pairs the smallest p-value of a two-sided sign-flip test is 2 ** (1 - n). Where even
     that is above 1 - level, only the form of the t distribution could settle anything; so a
@@ -187,8 +187,15 @@ def gather(
     *,
     level: float,
     margin: float,
+    comparisons: int = 1,
 ) -> Evidence:
-    """Work out what does not depend on other comparisons; arguments as for :func:`compare`."""
+    """Work out what does not depend on what other comparisons show.
+
+    Parameters
+    ----------
+    comparisons : how many are made together
+    others : as for :func:`compare`
+    """
     if not 0.5 < level < 1:
         raise ConfigurationError(f"compare: level must be between 0.5 and 1, got {level}")
     if not 0 < margin < 1:
@@ -202,6 +209,7 @@ def gather(
         seeds_b=sorted(runs_b),
         level=level,
         margin=margin,
+        comparisons=comparisons,
     )
 
 
@@ -214,11 +222,12 @@ def weigh(
     seeds_b: list[int],
     level: float,
     margin: float,
+    comparisons: int = 1,
 ) -> Evidence:
     """Estimate the differences and test them, each by itself."""
     accuracy = crossed_interval(judged.gained, level)
     p_equivalence = accuracy.p_equivalent(margin)
-    if judged.telling < least_pairs(level):
+    if judged.telling < least_pairs(level, comparisons):
         # Too few images for a normal distribution. The difference is at most the share of images
         # that two runs disagree on: exactly binomial.
         p_equivalence = float(scipy.special.bdtr(judged.telling, judged.images, margin))
@@ -270,7 +279,12 @@ def settle(
                 least_runs=least,
             )
         next_step = outlook(
-            planned, pairs=pairs, images=images, least=least, telling=judged.telling
+            planned,
+            pairs=pairs,
+            images=images,
+            least=least,
+            telling=judged.telling,
+            within=p_equivalence <= 1 - level,
         )
     runs_differ = [b - a for a, b in zip(judged.right_a, judged.right_b, strict=True)]
     shares_a, shares_b = ([n / images for n in right] for right in (judged.right_a, judged.right_b))
@@ -311,7 +325,7 @@ def settle(
                 evidence.a, evidence.b, difference, evidence.log_loss.estimate, least
             ),
             checks.different_networks(evidence.a, evidence.b, list(judged.same), pairs),
-            checks.enough_images(judged.telling, images, least_pairs(level)),
+            checks.enough_images(judged.telling, images, least),
             checks.stands_among_several(evidence.p_value, p_adjusted, level, comparisons),
         ),
     )
@@ -323,10 +337,11 @@ def decide(
     """Give the verdict alone; arguments as for :func:`settle`."""
     judged, level = evidence.judged, evidence.level
     difference = evidence.accuracy.estimate
-    if len(judged.pairs) < least_pairs(level, comparisons) or difference.low is None:
+    least = least_pairs(level, comparisons)
+    if len(judged.pairs) < least or difference.low is None:
         return "not resolved"
     within = p_equivalence <= 1 - level
-    if judged.telling < least_pairs(level) or p_adjusted > 1 - level:
+    if judged.telling < least or p_adjusted > 1 - level:
         return "equivalent" if within else "not resolved"
     if difference.value > 0:
         return "better but within the margin" if within else "better"
