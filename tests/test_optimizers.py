@@ -174,6 +174,10 @@ WHERE = "training.optimizer"
     ("values", "message"),
     [
         ({"momentum": 1}, f"{WHERE}.momentum must be a number from 0 to below 1, got 1"),
+        (
+            {"momentum": 0.99999999},
+            f"{WHERE}.momentum must be a number that float32 keeps below 1, got 0.99999999",
+        ),
         ({"momentum": "x"}, f"{WHERE}.momentum must be a number from 0 to below 1, got 'x'"),
         ({"nesterov": 1}, f"{WHERE}.nesterov must be true or false, got 1"),
         ({"weight_decay": -1}, f"{WHERE}.weight_decay must be a number of at least 0, got -1"),

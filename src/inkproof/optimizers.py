@@ -343,6 +343,9 @@ def _check_rate(rate: Any) -> None:
 
 def _fraction(key: str, value: object) -> None:
     number(f"{_WHERE}.{key}", value, lambda v: 0 <= v < 1, "a number from 0 to below 1")
+    # The engine takes float32, in which an average with such a factor would never move.
+    what = "a number that float32 keeps below 1"
+    number(f"{_WHERE}.{key}", value, lambda v: bool(np.float32(v) < 1), what)
 
 
 def _epsilon(value: object) -> None:
