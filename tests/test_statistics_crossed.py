@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -24,6 +25,7 @@ from inkproof.statistics import (
     exact_share_interval,
     holm,
     plan,
+    planning,
     power,
     ranks_with_ties,
     sign_flip_interval,
@@ -92,6 +94,21 @@ class TestCrossed:
         assert whole.estimate.value == pytest.approx(floats.estimate.value, abs=1e-15)
         for name in ("run_variance", "image_variance", "rest_variance", "standard_error"):
             assert getattr(whole, name) == pytest.approx(getattr(floats, name), abs=1e-9)
+
+    @pytest.mark.parametrize("kind", [np.int32, np.int64, np.uint64, np.int8])
+    def test_large_whole_numbers_do_not_overflow(self, kind):
+        largest = np.iinfo(kind).max
+        table = np.array([[largest, 0, largest, 0], [0, 0, largest, largest]], dtype=kind)
+        whole, floats = crossed_interval(table), crossed_interval(table.astype(float))
+        assert whole.estimate.value == pytest.approx(floats.estimate.value, rel=1e-12)
+        for name in ("run_variance", "image_variance", "rest_variance", "standard_error"):
+            assert getattr(whole, name) == pytest.approx(getattr(floats, name), rel=1e-9)
+        assert whole.standard_error > 0
+
+    def test_the_least_of_int8_has_a_size(self):
+        table = np.array([[-128, 0], [0, 127]], dtype=np.int8)
+        whole, floats = crossed_interval(table), crossed_interval(table.astype(float))
+        assert whole.standard_error == pytest.approx(floats.standard_error)
 
     @given(st.data())
     def test_runs_and_images_change_places(self, data):
@@ -219,6 +236,38 @@ class TestPower:
         assert power(found, runs=6, images=planned.images, **value) >= 0.8
         assert power(found, runs=6, images=planned.images - 1, **value) < 0.8
 
+    @pytest.mark.parametrize("margin", [0.02, 0.15, 0.6])
+    @pytest.mark.parametrize(("run", "image"), [(0.0, 0.0), (0.1, 0.3)])
+    def test_each_node_forms_the_interval_that_a_study_has(self, monkeypatch, margin, run, image):
+        # By hand, with nodes so fine that MS_runs falls where it is held up.
+        nodes, runs, images, size = 4000, 4, 30, 0.1
+        monkeypatch.setattr(planning, "_NODES", nodes)
+        found = dataclasses.replace(
+            crossed_interval(np.eye(3)), run_variance=run**2, image_variance=image**2,
+            rest_variance=1.0,
+        )  # fmt: skip
+        ms_runs, ms_images = images * run**2 + 1, runs * image**2 + 1
+        mean = scipy.stats.norm(size, math.sqrt((ms_runs + ms_images - 1) / (runs * images)))
+        chi = scipy.stats.chi2(runs - 1)
+        drawn_ = ms_runs * chi.ppf((np.arange(nodes) + 0.5) / nodes) / (runs - 1)
+        held = np.maximum(drawn_, chi.ppf(0.001) / (runs - 1))
+        assert (held > drawn_).any()
+        error = np.sqrt((held + ms_images - 1) / (runs * images))
+        df = degrees_of_freedom(held, ms_images, 1.0, runs, images)
+        beyond = scipy.stats.t(df).ppf(0.975) * error
+        inside = np.maximum(0, margin - scipy.stats.t(df).ppf(0.95) * error)
+        within = mean.cdf(inside) - mean.cdf(-inside)
+        either = np.where(
+            inside > beyond, mean.sf(-inside), mean.sf(beyond) + within
+        )  # two stretches, or one where they overlap
+        for claim, expected in (
+            ("difference", mean.sf(beyond)), ("equivalence", within), ("either", either)
+        ):  # fmt: skip
+            ours = power(
+                found, difference=size, runs=runs, images=images, margin=margin, claim=claim
+            )
+            assert ours == pytest.approx(float(np.mean(expected)), rel=1e-9, abs=1e-12)
+
     def test_no_number_of_runs(self):
         # All the variance is in the images: more runs on them change nothing.
         rng = np.random.default_rng(6)
@@ -289,6 +338,22 @@ class TestSignFlipInterval:
         found = sign_flip_interval([2.0] * 8)
         assert (found.low, found.high) == (2.0, 2.0)
 
+    @given(
+        values=st.lists(st.floats(-1, 1), min_size=6, max_size=18),
+        level=st.floats(0.01, 0.95),
+    )
+    def test_its_mean_is_inside(self, values, level):
+        found = sign_flip_interval(values, level)
+        if found.low is not None:
+            assert found.low <= found.value <= found.high
+
+    @pytest.mark.parametrize("n", [6, 7, 20])
+    def test_equal_differences_have_their_own_mean_whatever_rounding_does(self, n):
+        found = sign_flip_interval([0.1] * n)
+        assert found.value == 0.1
+        assert (found.low, found.high) == pytest.approx((0.1, 0.1), rel=1e-15)
+        assert found.low <= found.value <= found.high
+
     def test_none(self):
         with pytest.raises(DataError, match="expected at least 1 value, got none"):
             sign_flip_interval([])
@@ -302,6 +367,17 @@ class TestBootstrap:
             (values,), np.mean, n_resamples=20_000, random_state=1
         ).confidence_interval
         assert (found.low, found.high) == pytest.approx((peer.low, peer.high), abs=0.08)
+
+    def test_resamples_that_tie_with_the_mean_count_half(self):
+        # A mean of zeros and ones in equal shares is binomial, and symmetric: no bias to correct.
+        found = bca_interval([0.0, 1.0] * 10)
+        exact = scipy.stats.binom(20, 0.5)
+        assert (found.low, found.high) == (exact.ppf(0.025) / 20, exact.ppf(0.975) / 20)
+
+    @pytest.mark.parametrize("n", [20, 30])
+    def test_equal_values_have_no_width_whatever_rounding_does(self, n):
+        found = bca_interval([0.1] * n)
+        assert found.low == found.value == found.high == 0.1
 
     def test_too_few_runs(self):
         assert bca_interval(np.arange(LEAST_BCA - 1.0)).low is None

@@ -40,6 +40,7 @@ __all__ = [
     "exact_share_interval",
     "mcnemar_exact",
     "mean_interval",
+    "mean_of",
     "numbers_of",
     "over_runs",
     "paired_interval",
@@ -379,16 +380,19 @@ def sign_flip_test(differences: npt.ArrayLike, *, draws: int = 99_999, seed: int
 
 
 def _student(values: npt.NDArray[np.float64], level: float, over: Over, method: str) -> Estimate:
-    n = len(values)
-    # Taken from the first value on, equal values have exactly their own mean and no spread.
-    first = float(values[0])
-    mean = first + math.fsum(values - first) / n
+    n, mean = len(values), mean_of(values)
     low = high = None
     if n > 1:
         spread = math.sqrt(math.fsum((values - mean) ** 2) / (n - 1))
         half = float(scipy.special.stdtrit(n - 1, 0.5 + level / 2)) * spread / math.sqrt(n)
         low, high = mean - half, mean + half
     return Estimate(value=mean, low=low, high=high, level=level, n=n, over=over, method=method)
+
+
+def mean_of(values: npt.NDArray[np.float64]) -> float:
+    """Give the mean of at least one number; equal ones have exactly their own, and no spread."""
+    first = float(values[0])
+    return first + math.fsum(values - first) / len(values)
 
 
 def numbers_of(where: str, values: npt.ArrayLike, *, least: int = 1) -> npt.NDArray[np.float64]:

@@ -46,6 +46,8 @@ __all__ = ["METHOD", "Crossed", "crossed_interval", "degrees_of_freedom", "least
 METHOD: Final = "crossed random effects, Satterthwaite"
 _TIE_RISK: Final = 0.001
 _MOST_DEGREES: Final = 1e9
+_MOST_EXACT: Final = 1 << 31
+"""Up to here the largest whole number times how many there are has a square that int64 holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,7 @@ def crossed_interval(table: npt.ArrayLike, level: float = 0.95) -> Crossed:
             f" got shape {cells.shape}"
         )
     runs, images = cells.shape
-    if np.issubdtype(cells.dtype, np.integer):
+    if _sums_are_exact(cells):
         mean, ms_runs, ms_images, rest = _of_whole_numbers(cells)
     else:
         mean, ms_runs, ms_images, rest = _of_numbers(cells.astype(np.float64))
@@ -197,8 +199,16 @@ def _of_numbers(cells: npt.NDArray[np.float64]) -> tuple[float, float, float, fl
     )
 
 
+def _sums_are_exact(cells: npt.NDArray[Any]) -> bool:
+    """Say whether the cells are whole numbers so small that no sum of squares overflows."""
+    if not np.issubdtype(cells.dtype, np.integer):
+        return False
+    # A sum of squares is at most the square of the sum of sizes.
+    return max(int(cells.max()), -int(cells.min())) * cells.size <= _MOST_EXACT
+
+
 def _of_whole_numbers(cells: npt.NDArray[Any]) -> tuple[float, float, float, float]:
-    """Do the same of whole numbers of up to a few thousand, whose sums are exact."""
+    """Do the same of whole numbers whose sums are exact."""
     runs, images = cells.shape
     of_run = cells.sum(axis=1, dtype=np.int64)
     of_image = cells.sum(axis=0, dtype=np.int64)

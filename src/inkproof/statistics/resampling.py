@@ -14,7 +14,7 @@ import scipy
 
 from inkproof.errors import ConfigurationError, DataError
 from inkproof.randomness import Use, uniform
-from inkproof.statistics.basic import Estimate, check_level, numbers_of
+from inkproof.statistics.basic import Estimate, check_level, mean_of, numbers_of
 
 __all__ = ["LEAST_BCA", "bca_interval", "correlation_interval", "sign_flip_interval"]
 
@@ -55,6 +55,7 @@ def sign_flip_interval(
     check_level("sign_flip_interval", level)
     values = numbers_of("sign_flip_interval", differences)
     n = len(values)
+    mean = mean_of(values)
     low = high = None
     if n <= _EXACT:
         subsets = (np.arange(1, 1 << n)[:, np.newaxis] >> np.arange(n)) & 1
@@ -67,9 +68,10 @@ def sign_flip_interval(
         place = math.floor((1 - level) / 2 * (len(means) + 1) + 1e-9)
     if place >= 1:
         means = np.sort(means)
-        low, high = float(means[place - 1]), float(means[-place])
+        # Rounding, or a level near 0, may not push an end past the mean.
+        low, high = min(mean, float(means[place - 1])), max(mean, float(means[-place]))
     return Estimate(
-        value=float(values.mean()),
+        value=mean,
         low=low,
         high=high,
         level=level,
@@ -108,7 +110,7 @@ def bca_interval(
         raise ConfigurationError(f"bca_interval: draws must be at least 1, got {draws}")
     sample = numbers_of("bca_interval", values)
     n = len(sample)
-    mean = float(sample.mean())
+    mean = mean_of(sample)
     low = high = None
     if n >= LEAST_BCA:
         apart = sample - mean
