@@ -130,6 +130,13 @@ def test_counts():
     assert (n, right["inverted"]) == (7, [7, 0])
 
 
+def test_of_more_images_evenly_spread_ones_are_taken():
+    images = np.zeros((30, 6, 6, 1), dtype=np.uint8)
+    images[15:] = 255  # which it gets wrong
+    n, right = count_right(Brightness(), images, np.zeros(30, dtype=np.int64), most=6)
+    assert (n, right["shifted"], right["inverted"]) == (6, [3] * 5, [3, 3])
+
+
 def test_counts_again_what_it_has_changed_before_but_nothing_else():
     images = np.zeros((4, 6, 6, 1), dtype=np.uint8)
     labels = np.zeros(4, dtype=np.int64)

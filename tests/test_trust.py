@@ -29,16 +29,17 @@ def run(rng, labels, *, sharpen=1.0, shuffle=False):
     return softmax(sharpen * (rng.permutation(turned) if shuffle else turned))
 
 
-def judged(n=3, *, sharpen=1.0, validation=True, shuffle=False):
+def judged(n=3, *, sharpen=1.0, validation=True, shuffle=0):
+    """Give so many runs, of which the first ``shuffle`` have test images of another kind."""
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 5, 3000)
     truth = rng.integers(0, 5, 1000)
     runs = [
         Judgement(
-            test=run(rng, labels, sharpen=sharpen, shuffle=shuffle),
+            test=run(rng, labels, sharpen=sharpen, shuffle=place < shuffle),
             validation=(run(rng, truth, sharpen=sharpen), truth) if validation else None,
         )
-        for _ in range(n)
+        for place in range(n)
     ]
     return trust(runs, labels, name="m")
 
@@ -67,10 +68,25 @@ def test_one_that_is_too_sure():
 
 
 def test_test_images_of_another_kind():
-    found = judged(shuffle=True)
+    found = judged(shuffle=3)
     assert statuses(found)[2] == "failed"
     assert found.findings[2].severity == "warning"
     assert "not like the validation images" in found.findings[2].explanation
+
+
+@pytest.mark.parametrize(("bad", "status"), [(1, "passed"), (2, "failed")])
+def test_coverage_fails_where_most_runs_fall_short(bad, status):
+    finding = judged(shuffle=bad).findings[2]
+    assert sum(p < 0.01 for p in finding.evidence["p_values"]) == bad
+    assert finding.status == status
+    assert f"In {bad} of three runs that is less than chance explains" in finding.explanation
+
+
+def test_one_that_is_equally_sure_of_all_gains_nothing_by_abstaining():
+    p = np.array([[0.8, 0.2]] * 20, dtype=np.float32)
+    found = trust([Judgement(test=p)], [0, 1] * 10, name="m")
+    assert found.accuracies[0].value == found.accuracies[-1].value == 0.5
+    assert statuses(found)[3] == "failed"
 
 
 def test_without_validation_images():
@@ -106,11 +122,11 @@ def test_no_interval_leaves_what_is_possible(seed, runs, n):
     tests = [softmax(3 * rng.normal(size=(n, 3))) for _ in range(runs)]
     truth = rng.integers(0, 3, n)
     found = trust([Judgement(test=p, validation=(p, truth)) for p in tests], truth)
-    shares = [found.calibration_error, found.calibration_error_tempered, *found.accuracies]
-    for one in (*shares, found.brier, found.loss_tempered):
-        assert one.low <= one.value <= one.high
-        assert one.low >= 0
-    assert all(one.high <= 1 for one in shares)
+    for one in (*found.accuracies, found.brier, found.loss_tempered):
+        assert 0 <= one.low <= one.value <= one.high
+    errors = [found.calibration_error, found.calibration_error_tempered]
+    assert all(0 <= one.low <= one.high <= 1 for one in errors)
+    assert all(one.high <= 1 for one in found.accuracies)
     assert found.brier.high <= 2
 
 

@@ -159,7 +159,7 @@ def expected_calibration_error(
 
     Returns
     -------
-    the error, a share from 0 to 1; for one image there is no interval
+    the error and its interval, shares from 0 to 1; for one image there is no interval
 
     Raises
     ------
@@ -184,7 +184,7 @@ def expected_calibration_error(
             sums = np.bincount(place[picked], weights=apart[picked], minlength=bins)
             again[draw] = np.abs(sums).sum() / n
         ends = np.quantile(again, [(1 + level) / 2, (1 - level) / 2])
-        low, high = (max(0.0, 2 * value - float(end)) for end in ends)
+        low, high = (min(1.0, max(0.0, 2 * value - float(end))) for end in ends)
     return Estimate(
         value=value,
         low=low,
