@@ -482,8 +482,7 @@ def test_folders_hold_what_they_should(finished):
     assert len(record["timings"]["epoch_seconds"]) == 3
 
 
-def test_intervals_over_runs_stay_where_accuracies_and_losses_can_be(finished):
-    _, result, _ = finished
+def assert_possible(result):
     for model in result.models:
         accuracy, loss = model.test_accuracy, model.test_loss
         assert 0 <= accuracy.low < accuracy.high <= 1
@@ -494,8 +493,21 @@ def test_intervals_over_runs_stay_where_accuracies_and_losses_can_be(finished):
             sum(run.test.accuracy for run in model.runs) / len(model.runs), rel=1e-12
         )
         # The same runs on the same images: what trust and robustness say of them is the same.
-        assert model.trust.accuracies[-1] == accuracy
-        assert {curve.accuracies[0] for curve in model.robustness.curves} == {accuracy}
+        ends = pytest.approx((accuracy.low, accuracy.value, accuracy.high), abs=1e-12)
+        for other in (model.trust.accuracies[-1], model.robustness.curves[0].accuracies[0]):
+            assert (other.low, other.value, other.high) == ends
+            assert (other.over, other.method) == (accuracy.over, accuracy.method)
+
+
+def test_intervals_over_runs_stay_where_accuracies_and_losses_can_be(finished):
+    assert_possible(finished[1])
+
+
+def test_so_they_do_where_two_runs_hardly_learned(data, tmp_path):
+    training = {"epochs": 1, "batch_size": 16, "optimizer": {"learning_rate": 0.003}}
+    result = run_study(small(data, training=training), tmp_path)
+    assert_possible(result)
+    assert any("cut at" in model.test_accuracy.method for model in result.models)
 
 
 def test_a_model_is_judged_as_its_runs_are(finished):
