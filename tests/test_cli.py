@@ -238,6 +238,17 @@ def test_diagnose_takes_validation_images_for_several_runs(tmp_path):
     assert strict(few.stdout)[""][1]["status"] == "passed"
 
 
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0, "<0.001"), (9.9e-4, "<0.001"), (0.001, "0.001"), (1.0, "1.000")]
+)
+def test_a_p_value_is_never_written_as_0(p, text):
+    assert cli._p_value(p) == text
+
+
+def test_one_class_is_not_one_classes():
+    assert [cli._classes(count) for count in (1, 2, 10)] == ["1 class", "2 classes", "10 classes"]
+
+
 def test_json_has_null_for_what_is_not_finite(capsys):
     cli._print_json({"a": [float("nan"), np.float64("inf"), np.array([1.0, np.nan])], "b": 0.5})
     assert strict(capsys.readouterr().out) == {"a": [None, None, [1.0, None]], "b": 0.5}
@@ -266,6 +277,11 @@ def test_compare_evaluate_and_predict(done, tmp_path):
     wide = call("compare", runs / "a", runs / "b", "--margin", 3, "--json", cwd=folder)
     assert json.loads(wide.stdout)["margin"] == 0.03
     assert "What would resolve it: " in process.stdout
+    for margin in (-1, 0, 100, "nan"):
+        assert_refused(
+            call("compare", runs / "a", runs / "b", f"--margin={margin}", cwd=folder),
+            f"--margin must be between 0 and 100 points, got {margin}",
+        )
 
     model = runs / "b" / "seed-0" / "model.safetensors"
     shown = call("evaluate", model, "small.npz", cwd=folder)

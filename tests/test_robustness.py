@@ -174,6 +174,15 @@ def test_no_interval_leaves_0_to_1_or_has_no_width(right):
             assert one.over == ("images" if len(set(right)) == 1 else "runs")
 
 
+def test_one_pixel_is_not_one_pixels():
+    counts = {name: [100] * len(change.strengths) for name, change in CHANGES.items()}
+    worse = counts | {"shifted": [100, 80, 70, 60, 50], "thinned": [100, 90, 80, 70, 20]}
+    assert summarise([worse], 100).findings[0].explanation == (
+        "Small changes cost more than 5 points (shifted by 1 pixel: 20.00; thinned by 0.25 pixels:"
+        " 10.00). Most is lost where images are thinned: 20.0 % right at 1 pixel, 100.0 % without."
+    )
+
+
 def test_one_run_that_bears_everything():
     counts = {name: [100] * len(change.strengths) for name, change in CHANGES.items()}
     found = summarise([counts], 100)

@@ -176,7 +176,9 @@ def data(
         return
     height, width, channels = dataset.train.image_shape
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
-    typer.echo(f"{_safe(about.name)}: {height}x{width} {kind}, {len(dataset.class_names)} classes")
+    typer.echo(
+        f"{_safe(about.name)}: {height}x{width} {kind}, {_classes(len(dataset.class_names))}"
+    )
     for split in (dataset.train, dataset.test):
         shape = split.pixels.shape if channels == 1 else split.images.shape
         typer.echo(
@@ -307,9 +309,11 @@ def compare(
 ) -> None:
     """Compare two models over the seeds that both have."""
     import inkproof
-    from inkproof.errors import DataError, UnknownNameError
+    from inkproof.errors import ConfigurationError, DataError, UnknownNameError
     from inkproof.study import load_study_result
 
+    if not 0 < margin < 100:
+        raise ConfigurationError(f"--margin must be between 0 and 100 points, got {margin:g}")
     runs, labels, prints = [], None, []
     for path in (a, b):
         folder = path.resolve()
@@ -336,7 +340,7 @@ def compare(
     _print_table(
         ["seed", f"only {name_a} right", f"only {name_b} right", "McNemar p"],
         [
-            [f"{p.seed}", f"{p.only_a_right}", f"{p.only_b_right}", f"{p.p_mcnemar:.3f}"]
+            [f"{p.seed}", f"{p.only_a_right}", f"{p.only_b_right}", _p_value(p.p_mcnemar)]
             for p in result.pairs
         ],
     )
@@ -799,6 +803,14 @@ def _percent(estimate: Estimate) -> str:
     return f"{value} [{estimate.low * 100:.2f}, {estimate.high * 100:.2f}]"
 
 
+def _p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _classes(count: int) -> str:
+    return f"{count} class" if count == 1 else f"{count} classes"
+
+
 def _loss(estimate: Estimate) -> str:
     value = f"{estimate.value:.4f}"
     if estimate.low is None or estimate.high is None:
@@ -963,7 +975,7 @@ def _check_fits(model: Model, path: Path, split: Split) -> None:
         )
     if split.num_classes != model.num_classes:
         raise ModelError(
-            f"{path}: the model tells {model.num_classes} classes apart, "
+            f"{path}: the model tells {_classes(model.num_classes)} apart, "
             f"the data have {split.num_classes}"
         )
     check_class_names(model.class_names, split.class_names, where=str(path))

@@ -222,7 +222,7 @@ def summarise(
 def _steady(curves: Sequence[RobustnessCurve], name: str) -> Finding:
     drops = {curve.name: curve.accuracies[0].value - curve.accuracies[1].value for curve in curves}
     costly = {
-        curve.name: f"{curve.name} by {curve.strengths[1]:g} {curve.unit}"
+        curve.name: f"{curve.name} by {_amount(curve, 1)}"
         for curve in curves
         if curve.name != "inverted" and drops[curve.name] > MAX_DROP
     }
@@ -234,7 +234,7 @@ def _steady(curves: Sequence[RobustnessCurve], name: str) -> Finding:
         explanation = f"None of the weakest changes costs more than {100 * MAX_DROP:g} points."
     explanation += (
         f" Most is lost where images are {worst.name}: {100 * worst.accuracies[-1].value:.1f} %"
-        f" right at {worst.strengths[-1]:g} {worst.unit},"
+        f" right at {_amount(worst, -1)},"
         f" {100 * worst.accuracies[0].value:.1f} % without."
     )
     return Finding(
@@ -245,6 +245,13 @@ def _steady(curves: Sequence[RobustnessCurve], name: str) -> Finding:
         explanation=f"{name}: {explanation}" if name else explanation,
         evidence={"drops": drops, "max_drop": MAX_DROP},
     )
+
+
+def _amount(curve: RobustnessCurve, place: int) -> str:
+    """Write one of a curve's strengths with its unit: ``0.5 pixels``, ``1 pixel``."""
+    strength = curve.strengths[place]
+    unit = curve.unit.replace("pixels", "pixel") if strength == 1 else curve.unit
+    return f"{strength:g} {unit}"
 
 
 # --- The changes ----------------------------------------------------------------------------------
