@@ -611,10 +611,11 @@ def test_runs_of_other_settings_are_not_lost_unasked(finished, data, tmp_path, c
     assert sum(isinstance(event, RunReused) for event in events) == 4
 
 
-def begun(data, folder, **training):
+def begun(data, folder):
     """Begin a study of one run, and stop it after its second epoch."""
     values = content(data, seeds=[0])
-    values["training"] = values["training"] | {"epochs": 9} | training
+    values["models"] = values["models"][:1]
+    values["training"] = values["training"] | {"epochs": 9}
 
     def stop(event):
         if isinstance(event, EpochFinished) and event.epoch.number == 2:
@@ -644,7 +645,7 @@ def test_a_run_that_was_begun_is_not_lost_unasked(data, tmp_path, change, differ
     events = []
     run_study(more, tmp_path, jobs=1, on_event=events.append)  # other epochs go on
     numbers = [e.epoch.number for e in events if isinstance(e, EpochFinished)]
-    assert numbers == [3, 4, 1, 2, 3, 4]
+    assert numbers == [3, 4]
 
 
 @pytest.mark.parametrize("name", ["results.json", "report.html", "figures"])

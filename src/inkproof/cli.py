@@ -925,7 +925,7 @@ def _predict_raw(
     if source is not None:
         dataset = inkproof.load(source)
         test = dataset.test
-        _check_fits(found, model, test)
+        _check_images(found, model, test)  # the classes' names are shown, both
         _tell_of_source(dataset)
         for row in index:
             if not 0 <= row < len(test):
@@ -969,16 +969,22 @@ def _check_fits(model: Model, path: Path, split: Split) -> None:
     from inkproof.errors import ModelError
     from inkproof.evaluation import check_class_names
 
-    if _image_shape(model, path) != split.image_shape:
-        raise ModelError(
-            f"{path}: the model takes images {model.input_shape}, the data have {split.image_shape}"
-        )
+    _check_images(model, path, split)
     if split.num_classes != model.num_classes:
         raise ModelError(
             f"{path}: the model tells {_classes(model.num_classes)} apart, "
             f"the data have {split.num_classes}"
         )
     check_class_names(model.class_names, split.class_names, where=str(path))
+
+
+def _check_images(model: Model, path: Path, split: Split) -> None:
+    from inkproof.errors import ModelError
+
+    if _image_shape(model, path) != split.image_shape:
+        raise ModelError(
+            f"{path}: the model takes images {model.input_shape}, the data have {split.image_shape}"
+        )
 
 
 def _tell_of_source(dataset: Dataset) -> None:
