@@ -428,6 +428,67 @@ def test_a_large_confusion_matrix_leaves_zeros_empty():
     assert [text.get_text() for text in axes.texts] == ["3"] * 47
 
 
+def many_classes(classes: int) -> np.ndarray:
+    """Counts with mistakes nearly everywhere: the most that there can be to draw."""
+    counts = np.random.default_rng(1).integers(0, 3, (classes, classes))
+    counts[np.diag_indices(classes)] = 90
+    return counts
+
+
+@pytest.mark.parametrize("classes", [20, 47, 75, 100, 300])
+def test_a_confusion_matrix_stays_within_2400_pixels(classes: int):
+    names = [f"the class of number {label}" for label in range(classes)]
+    figure = figures.confusion(many_classes(classes), names)
+    size = png_size(figures.render(figure, "png"))
+    assert max(size) <= 2400
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.get_yticklabels()]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+    boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+    # A number is in its cell and can be read, or is not there.
+    cell = axes.get_window_extent().width / classes
+    assert bool(axes.texts) == (classes < 75)
+    assert all(text.get_fontsize() >= 4.5 for text in axes.texts)
+    assert all(text.get_window_extent().width < cell for text in axes.texts[:40])
+
+
+def test_names_that_are_left_out_of_a_confusion_matrix_are_said_to_be():
+    axes = figures.confusion(many_classes(300), [str(label) for label in range(300)]).axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    step = int(names[1])
+    assert step > 1
+    assert names == [str(label) for label in range(0, 300, step)]
+    assert axes.get_yticks().tolist() == list(range(0, 300, step))
+    assert axes.get_xlabel() == f"Predicted (one class in {step} is named)"
+
+
+def test_colours_of_many_classes_are_those_of_their_counts():
+    counts = many_classes(120)
+    picture = np.asarray(figures.confusion(counts, ["c"] * 120).axes[0].images[0].get_array())
+    shares = figures.heat_shares(counts)
+    for row, column in [(0, 0), (3, 5), (119, 118), (60, 7), (61, 60)]:
+        expected, _ = figures.heat(float(shares[row, column]), diagonal=row == column)
+        parts = picture[row, column].tolist()
+        assert "#" + "".join(f"{round(255 * part):02x}" for part in parts) == expected
+
+
+def test_a_thousand_classes_are_drawn_in_half_a_gigabyte():
+    code = (
+        "import resource, sys; sys.path[:0] = sys.argv[1:]; import numpy as np;"
+        "from inkproof import figures; from test_figures import many_classes;"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "figure = figures.confusion(many_classes(1000), [f'class {n}' for n in range(1000)]);"
+        "figures.render(figure, 'png');"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
+    )
+    places = [str(Path(figures.__file__).parents[2]), str(Path(__file__).parent)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *places], check=True, capture_output=True, timeout=60
+    )
+    assert float(done.stdout) < 500  # MiB
+
+
 @pytest.mark.parametrize(
     "matrix", [np.zeros((2, 3), int), np.full((2, 2), -1), np.zeros((3, 3), int)]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from inkproof.errors import DataError
-from inkproof.figures.style import Theme, colours_of, drawn, new_figure, shortened
+from inkproof.figures.style import DPI, Theme, colours_of, drawn, new_figure, shortened
 
 __all__ = ["confusion", "contrast", "heat", "heat_shares"]
 
@@ -30,6 +31,14 @@ _RIGHT: Final[dict[Theme, tuple[str, str]]] = {
 _NAME_CHARACTERS: Final = 14
 _ROTATED: Final = 3  # longer names stand upright under their columns
 _ALL_ANNOTATED: Final = 20
+_CELL_INCHES: Final = 0.36
+_MOST_INCHES: Final = 2400 / DPI  # memory grows with the square of it
+_NUMBER_POINTS: Final = 9.0
+_LEAST_POINTS: Final = 4.5  # smaller numbers cannot be read
+_NAME_POINTS: Final = (4.5, 9.5)
+_NAME_INCHES: Final = (0.1, 0.2)  # what a name needs at these sizes
+_CHARACTER_INCHES: Final = 0.085  # of a name's, at the larger size
+_LEAST_RULED: Final = 0.09  # lines between smaller cells would pale them
 
 
 def heat_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -96,6 +105,9 @@ def confusion(
 ) -> Figure:
     """Draw a confusion matrix with its whole numbers: true class down, predicted across.
 
+    From some 40 classes on the cells become smaller, so that the picture stays within 2400 pixels
+    each way; numbers too small to read are left out, and of very many names one in so many stands.
+
     Parameters
     ----------
     matrix : counts (k, k), at least 0
@@ -115,37 +127,71 @@ def confusion(
     colours = colours_of(theme)
     names = [shortened(name, _NAME_CHARACTERS) for name in class_names]
     longest = max(map(len, names))
-    inches = 0.36 * classes + 0.09 * longest + 0.9
+    margin = 0.09 * longest + 0.9
+    cell = min(_CELL_INCHES, (_MOST_INCHES - margin) / classes)
+    inches = cell * classes + margin
     figure = new_figure(max(3.2, inches), max(3.0, inches), colours)
     axes = figure.add_subplot()
-    _draw_cells(axes, counts, theme)
-    axes.set_xticks(range(classes), names, rotation=90 if longest > _ROTATED else 0)
-    axes.set_yticks(range(classes), names)
-    axes.set_xlabel("Predicted", color=colours.muted)
-    axes.set_ylabel("Target", color=colours.muted)
+    _draw_cells(axes, counts, theme, cell)
+    step = _name_classes(axes, names, cell)
+    named = f" (one class in {step} is named)" if step > 1 else ""
+    axes.set_xlabel(f"Predicted{named}", color=colours.muted)
+    axes.set_ylabel(f"Target{named}", color=colours.muted)
     axes.xaxis.set_label_position("top")
     axes.tick_params(
         length=0, colors=colours.ink, bottom=False, labelbottom=False, top=True, labeltop=True
     )
     axes.spines[:].set_visible(False)
-    for edge in np.arange(classes + 1) - 0.5:
-        axes.axhline(edge, color=colours.paper, linewidth=1.2)
-        axes.axvline(edge, color=colours.paper, linewidth=1.2)
+    if cell >= _LEAST_RULED:
+        for edge in np.arange(classes + 1) - 0.5:
+            axes.axhline(edge, color=colours.paper, linewidth=1.2 * cell / _CELL_INCHES)
+            axes.axvline(edge, color=colours.paper, linewidth=1.2 * cell / _CELL_INCHES)
     return figure
 
 
-def _draw_cells(axes: Axes, counts: npt.NDArray[np.int64], theme: Theme) -> None:
+def _name_classes(axes: Axes, names: Sequence[str], cell: float) -> int:
+    """Name the rows and columns, of inches high and wide; give how many share one name."""
+    step = math.ceil(_NAME_INCHES[0] / cell)
+    points = float(np.interp(step * cell, _NAME_INCHES, _NAME_POINTS))
+    longest = max(map(len, names))
+    across = _CHARACTER_INCHES * longest * points / _NAME_POINTS[1]
+    upright = longest > _ROTATED or across > step * cell
+    shown = range(0, len(names), step)
+    axes.set_xticks(shown, names[::step], rotation=90 if upright else 0, fontsize=points)
+    axes.set_yticks(shown, names[::step], fontsize=points)
+    return step
+
+
+def _draw_cells(axes: Axes, counts: npt.NDArray[np.int64], theme: Theme, cell: float) -> None:
     classes = len(counts)
     shares = heat_shares(counts)
-    picture = np.zeros((classes, classes, 3))
+    # Half the numbers' size and, with an alpha, half the memory while matplotlib enlarges it.
+    picture = np.zeros((classes, classes, 3), dtype=np.float32)
+    on_diagonal = np.eye(classes, dtype=bool)
+    for diagonal, cells in ((True, on_diagonal), (False, ~on_diagonal)):
+        kinds, kind = np.unique(shares[cells], return_inverse=True)
+        hues = [_rgb(heat(share, diagonal=diagonal, theme=theme)[0]) for share in kinds.tolist()]
+        if hues:
+            picture[cells] = np.array(hues)[kind]
+    axes.imshow(picture, interpolation="nearest", alpha=1.0)
+    scale = cell / _CELL_INCHES
+    if _NUMBER_POINTS * scale < _LEAST_POINTS:
+        return
     for row, column in np.ndindex(classes, classes):
         count = int(counts[row, column])
-        background, ink = heat(float(shares[row, column]), diagonal=row == column, theme=theme)
-        picture[row, column] = _rgb(background)
         if count or classes <= _ALL_ANNOTATED:
-            size = 9.0 if count < 1000 else 8.0 if count < 10_000 else 6.0
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=ink)
-    axes.imshow(picture, interpolation="nearest")
+            _, ink = heat(float(shares[row, column]), diagonal=row == column, theme=theme)
+            points = _NUMBER_POINTS if count < 1000 else 8.0 if count < 10_000 else 6.0
+            axes.text(
+                column,
+                row,
+                str(count),
+                ha="center",
+                va="center",
+                fontsize=points * scale,
+                color=ink,
+                in_layout=False,  # it lies in its cell: to measure thousands takes seconds
+            )
 
 
 def _rgb(colour: str) -> _Colour:
