@@ -399,6 +399,130 @@ def test_no_difference_at_all_can_be_drawn():
         figures.difference({}, (0.0, None, None), "a", "b")
 
 
+LONG = ("a-model-with-a-very-long-name-that-goes-on-and-on-and-on-to-63ch", "W" * 64, "c3")
+
+
+def equal(share: float) -> dict[str, list[float]]:
+    return {"loss": [1.0] * 3, "accuracy": [share] * 3, "val_accuracy": [share] * 3}
+
+
+def of_long_names() -> dict[str, Figure]:
+    runs = {name: {0: 0.9, 1: 0.92} for name in LONG}
+    interval = (0.91, 0.9, 0.92)
+    change = {name: {"x": [interval] * 2} for name in LONG}
+    return {
+        "scores": figures.scores(runs, dict.fromkeys(LONG, interval)),
+        "difference": figures.difference({0: 0.01}, interval, *LONG[:2]),
+        "difference of one": figures.difference({0: 0.01}, interval, LONG[2], LONG[0]),
+        "curves": figures.curves([history()], name=LONG[0]),
+        "wide curves": figures.curves([history()], name=LONG[1]),
+        "fit": figures.fit([history(9)], LONG[0]),
+        "wide fit": figures.fit([history(9)], LONG[1]),
+        "a fit": figures.fit([history(9)], "a name of some length"),
+        "reliability": figures.reliability({name: [((0.3,), (0.4,), (3,))] for name in LONG}),
+        "coverage": figures.coverage([0.5, 1.0], {name: [interval] * 2 for name in LONG}),
+        "many": figures.coverage([0.5, 1.0], {f"{n} {LONG[0]}": [interval] * 2 for n in range(20)}),
+        "changes": figures.small_multiples({"x": ("px", (0, 1))}, change),
+        "many changes": figures.small_multiples(
+            {"x": ("px", (0, 1))}, {f"{n} {LONG[0]}": change[LONG[0]] for n in range(20)}
+        ),
+        "many reliable": figures.reliability(
+            {f"{n} {LONG[0]}": [((0.3,), (0.4,), (3,))] for n in range(7)}
+        ),
+    }
+
+
+def shown_texts(figure: Figure) -> list[Text]:
+    """All texts that have been laid out, but for ticks beyond the axes, which are not drawn."""
+    hidden = [axes for axes in figure.axes if not axes.get_visible()]
+    ticks = {
+        text
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        for text in (tick.label1, tick.label2)
+    }
+    return [
+        text
+        for text in figure.findobj(Text)
+        if text.get_text() and text.get_visible() and text.axes not in hidden and text not in ticks
+    ]
+
+
+def test_no_text_of_a_long_name_is_cut_or_lies_on_another():
+    for kind, figure in of_long_names().items():
+        figure.set_dpi(72)
+        figures.render(figure, "svg")
+        texts_shown = shown_texts(figure)
+        boxes = [text.get_window_extent() for text in texts_shown]
+        for text, box in zip(texts_shown, boxes, strict=True):
+            assert box.x0 >= 0, (kind, text.get_text())
+            assert box.y0 >= 0, (kind, text.get_text())
+            assert box.x1 <= figure.bbox.width, (kind, text.get_text())
+            assert box.y1 <= figure.bbox.height + 1, (kind, text.get_text())
+        for (one, first), (other, second) in itertools.combinations(
+            zip(texts_shown, boxes, strict=True), 2
+        ):
+            assert not first.padded(-1).overlaps(second.padded(-1)), (
+                kind,
+                one.get_text(),
+                other.get_text(),
+            )
+
+
+def test_many_models_do_not_make_a_figure_wider():
+    bins = [((0.3,), (0.4,), (3,))]
+    assert figures.reliability({str(n): bins for n in range(40)}).get_figwidth() < 12
+
+
+def test_names_under_bars_do_not_lie_on_each_other():
+    names = [f"class number {label}" for label in range(300)]
+    figure = figures.class_counts({"train": [3] * 300}, names)
+    figures.render(figure, "svg")
+    labels = figure.axes[0].get_xticklabels()
+    boxes = [text.get_window_extent() for text in labels]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+    step = 300 // len(labels) + 1
+    assert [text.get_text() for text in labels] == names[::step]
+    assert figure.axes[0].get_xlabel() == f"One class in {step} is named"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_equal_shares_have_a_scale_of_their_own(share: float):
+    interval = (share, share, share)
+    for kind, (low, high) in {
+        "scores": figures.scores({"a": {0: share, 1: share}}, {"a": interval}).axes[0].get_xlim(),
+        "curves": figures.curves([equal(share)]).axes[1].get_ylim(),
+        "coverage": figures.coverage([0.5, 1.0], {"a": [interval] * 2}).axes[0].get_ylim(),
+    }.items():
+        assert 0 <= low <= 100 * share <= high <= 100, kind
+        assert high - low >= 5 - 1e-9, kind
+    low, high = figures.fit([equal(share)]).axes[1].get_ylim()
+    assert low <= -2
+    assert high >= 2
+
+
+def test_shares_that_are_nearly_equal_are_not_torn_apart():
+    values = {"a": {0: 0.97, 1: 0.9701}}
+    low, high = figures.scores(values, {"a": (0.97005, None, None)}).axes[0].get_xlim()
+    assert high - low == pytest.approx(0.5)
+    low, high = figures.scores({"a": {0: 0.9, 1: 1.0}}, {"a": (0.95, 0.8, 1.04)}).axes[0].get_xlim()
+    assert high == pytest.approx(104)  # an interval is not cut
+    assert low < 80
+
+
+def test_a_difference_of_a_hundred_points_is_written_out():
+    figure = figures.difference({0: 1.0}, (1.0, None, None), "a", "b")
+    figures.render(figure, "svg")
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert {"+100", "−100", "0"} <= set(labels)
+
+
+def test_what_comes_of_rounding_is_no_difference():
+    figure = figures.difference({0: 1e-17, 1: 0.0}, (5e-18, None, None), "a", "b")
+    assert figure.axes[0].get_xlim() == (-1, 1)
+
+
 # Confusion
 
 
@@ -576,7 +700,17 @@ def test_shortened_names_are_short_and_on_one_line(text: str, most: int):
     assert len(short) <= most
     assert len(short.splitlines()) <= 1
     line = plain_text(text)
-    assert short == line or (short.endswith("…") and line.startswith(short[:-1]))
+    if short != line:  # what is left of both ends, the first by at most one and its spaces longer
+        head, tail = short[: short.rindex("…")], short[short.rindex("…") + 1 :]
+        assert line.startswith(head)
+        assert line.endswith(tail)
+        assert (most - 1) // 2 - 1 <= len(tail) <= (most - 1) // 2
+
+
+def test_names_that_differ_at_their_ends_stay_different():
+    names = [f"a class of a long name, number {label}" for label in range(30)]
+    assert len({figures.shortened(name, 14) for name in names}) == 30
+    assert figures.shortened("abcdefghij", 6) == "abc…ij"
 
 
 class TestEvidence:

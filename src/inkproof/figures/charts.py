@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,28 +16,28 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from inkproof.errors import DataError, UnknownNameError
+from inkproof.figures.parts import legend_above, panel, spread_out, titles_of
 from inkproof.figures.style import (
     Theme,
     ThemeColours,
     axes_styled,
     colours_of,
     drawn,
+    fitted,
     new_figure,
     plain_text,
     share_text,
     shortened,
+    text_inches,
 )
 
 __all__ = [
     "MOST_BARS",
     "Interval",
-    "LegendPlace",
     "bars_of_probabilities",
     "class_counts",
     "curves",
     "difference",
-    "legend_above",
-    "panel",
     "probabilities",
     "scores",
 ]
@@ -43,13 +45,13 @@ __all__ = [
 Interval = tuple[float, float | None, float | None]
 """A value and its interval's ends, or None where there is none."""
 Measure = Literal["loss", "accuracy"]
-LegendPlace = Literal["outside upper left", "upper left"]
-"""The first where matplotlib lays out the panels, the second where there is room by itself."""
 
 MOST_BARS: Final = 12
 """Of more classes than these, only so many of the likeliest have a bar."""
 
 _NAME_CHARACTERS: Final = 16
+_TICK_INCHES: Final = 0.2  # what an upright name needs
+_LEAST_REACH: Final = 1e-6  # points: less comes from rounding
 _MARKED_EPOCHS: Final = 3  # so few points are lost in a line
 _LISTED_SEEDS: Final = 16
 _DRAWN_POINTS: Final = 800  # more are a picture inside an SVG, which stays small
@@ -87,6 +89,7 @@ def class_counts(
     colours = colours_of(theme)
     figure, axes = panel(max(5.2, min(11.0, 0.3 * classes + 1.2)), 3.2, colours)
     names = [shortened(name, _NAME_CHARACTERS) for name in class_names]
+    step = math.ceil(_TICK_INCHES * classes / (figure.get_figwidth() - 1.2))
     width = 0.8 / len(counts)
     hues = (colours.first, colours.second, colours.third)
     for place, (split, numbers) in enumerate(counts.items()):
@@ -95,7 +98,9 @@ def class_counts(
             left, numbers, width * 0.92, align="edge", color=hues[place], label=plain_text(split)
         )
     upright = max(map(len, names)) > 3
-    axes.set_xticks(range(classes), names, rotation=90 if upright else 0)
+    axes.set_xticks(range(0, classes, step), names[::step], rotation=90 if upright else 0)
+    if step > 1:
+        axes.set_xlabel(f"One class in {step} is named")
     axes.set_xlim(-0.6, classes - 0.4)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -137,10 +142,10 @@ def curves(
     colours = colours_of(theme)
     figure = new_figure(4.5 * len(measures), 3.5, colours)
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
-    for axes, measure in zip(panels.tolist(), measures, strict=True):
+    titles = titles_of(name, [_VALUES[measure] for measure in measures], 3.8)
+    for axes, measure, title in zip(panels.tolist(), measures, titles, strict=True):
         axes_styled(axes, colours)
         _curves_of(axes, histories, published or {}, measure, colours)
-        title = f"{shortened(name, 30)}: {_VALUES[measure].lower()}" if name else _VALUES[measure]
         axes.set_title(title, loc="left", color=colours.muted)
     columns = [*histories, published or {}]
     several = len(histories) > 1
@@ -277,11 +282,13 @@ def scores(
             markersize=6,
             alpha=0.9,
             zorder=3,
+            clip_on=False,  # all or none may be right: half a dot would stand over the edge
         )
         _interval(axes, intervals[model], row + 0.16, colours, decimals=2, unit=" %")
     axes.set_yticks(range(len(models)), [shortened(model, _NAME_CHARACTERS) for model in models])
     axes.set_ylim(len(models) - 0.45, -0.45)
     axes.margins(x=0.08)
+    spread_out(axes, "x")
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=4))
     axes.set_xlabel(label)
     handles = [
@@ -346,16 +353,27 @@ def difference(
     axes.set_yticks([*sorted(set(rows)), last], [*names, "mean"])
     axes.set_ylim(last + 0.9, -0.6)
     reach = 1.15 * max(map(abs, [*sizes, *(100 * end for end in interval if end is not None)]))
-    axes.set_xlim(-(reach or 1.0), reach or 1.0)
+    reach = 1.0 if reach < _LEAST_REACH else reach
+    axes.set_xlim(-reach, reach)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:+.2g}".replace("-", "−") if value else "0")
+        FuncFormatter(lambda value, _: f"{value:+.3g}".replace("-", "−") if value else "0")
     )
-    axes.set_xlabel(
-        f"← {shortened(a, _NAME_CHARACTERS)} ahead   points of accuracy  "
-        f" {shortened(b, _NAME_CHARACTERS)} ahead →"
-    )
+    axes.set_xlabel(_sides(a, b, 3.6))
     return figure
+
+
+def _sides(a: str, b: str, inches: float) -> str:
+    """Say which side is whose, on one line or two, within a width."""
+    points = float(rcParams["axes.labelsize"])
+    line = f"← {plain_text(a)} ahead   points of accuracy   {plain_text(b)} ahead →"
+    if text_inches(line, points) <= inches:
+        return line
+    room = inches - text_inches("←  ahead    ahead →", points)
+    # What a short name leaves is the other's.
+    first = fitted(a, max(room / 2, room - text_inches(plain_text(b), points)), points)
+    second = fitted(b, room - text_inches(first, points), points)
+    return f"← {first} ahead    {second} ahead →\npoints of accuracy"
 
 
 def _curves_of(
@@ -391,6 +409,7 @@ def _curves_of(
                     linewidth=0.8,
                     alpha=0.5,
                     zorder=3,
+                    clip_on=False,
                     rasterized=sum(map(len, runs)) > _DRAWN_POINTS,
                 )
         axes.plot(
@@ -401,12 +420,15 @@ def _curves_of(
             marker=marker,
             markersize=4,
             zorder=4,
+            clip_on=False,
         )
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if measure == "loss":
         axes.set_ylim(bottom=0)
+    else:
+        spread_out(axes, "y")
 
 
 def _interval(
@@ -423,7 +445,7 @@ def _interval(
             solid_capstyle="round",
             zorder=4,
         )
-    axes.plot([100 * value], [row], "D", color=colours.first, markersize=7, zorder=5)
+    axes.plot([100 * value], [row], "D", color=colours.first, markersize=7, zorder=5, clip_on=False)
     axes.annotate(
         f"{100 * value:+.{decimals}f}".replace("-", "−")
         if not unit
@@ -431,40 +453,10 @@ def _interval(
         (100 * value, row),
         xytext=(0, -7),
         textcoords="offset points",
-        ha="center",
+        ha="center" if value or not unit else "left",  # at none it would reach a model's name
         va="top",
         fontsize=9,
         color=colours.ink,
         path_effects=[Stroke(linewidth=3, foreground=colours.paper), Normal()],
         zorder=6,
-    )
-
-
-def panel(
-    width: float, height: float, colours: ThemeColours, *, grid: Literal["x", "y"] = "y"
-) -> tuple[Figure, Axes]:
-    """Give a figure of one panel, inches wide and high."""
-    figure = new_figure(width, height, colours)
-    return figure, axes_styled(figure.add_subplot(), colours, grid=grid)
-
-
-def legend_above(
-    figure: Figure,
-    handles: Sequence[Any],
-    labels: Sequence[str],
-    *,
-    colours: ThemeColours,
-    place: LegendPlace = "outside upper left",
-) -> None:
-    """Put a legend above a figure's panels."""
-    figure.legend(
-        handles,
-        labels,
-        loc=place,
-        ncols=len(handles),
-        frameon=False,
-        labelcolor=colours.ink,
-        handlelength=1.6,
-        columnspacing=1.2,
-        borderpad=0,
     )

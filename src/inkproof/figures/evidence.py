@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,7 +16,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from inkproof.errors import DataError
-from inkproof.figures.charts import Interval, LegendPlace, legend_above, panel
+from inkproof.figures.charts import Interval
+from inkproof.figures.parts import (
+    LegendPlace,
+    legend_above,
+    legend_columns,
+    panel,
+    spread_out,
+    titles_of,
+)
 from inkproof.figures.style import (
     Drawing,
     Theme,
@@ -23,6 +32,7 @@ from inkproof.figures.style import (
     axes_styled,
     colours_of,
     drawn,
+    fitted,
     new_figure,
     shortened,
 )
@@ -32,6 +42,7 @@ __all__ = ["coverage", "fit", "reliability", "small_multiples"]
 _NAME_CHARACTERS: Final = 16
 _ACROSS: Final = 3
 _EARLY: Final = 3  # epochs
+_ROW_INCHES: Final = 0.21  # of a legend
 _Style = Literal["-", "--", ":", "-."]
 _STYLES: Final[tuple[_Style, ...]] = ("-", "--", ":", "-.")
 _MARKS: Final = ("o", "s", "^", "D")
@@ -57,11 +68,8 @@ def fit(
     colours = colours_of(theme)
     figure = new_figure(9.0, 3.3, colours)
     left, right = figure.subplots(1, 2)
-    prefix = f"{shortened(name, 30)}: " if name else ""
-    for axes, title in (
-        (left, f"{prefix}validation loss, nats"),
-        (right, f"{prefix}training minus validation accuracy, points"),
-    ):
+    measures = ("Validation loss, nats", "Training minus validation accuracy, points")
+    for axes, title in zip((left, right), titles_of(name, measures, 3.8), strict=True):
         axes_styled(axes, colours)
         axes.set_title(title, loc="left", color=colours.muted)
         axes.set_xlabel("Epoch")
@@ -91,6 +99,7 @@ def fit(
         low, high = (float(end) for end in (min(map(np.min, later)), max(map(np.max, later))))
         room = 0.15 * max(high - min(low, 0.0), 0.1)
         right.set_ylim(min(low, 0.0) - room, max(high, 0.0) + room)
+    spread_out(right, "y", -100)
     legend_above(
         figure,
         [
@@ -124,16 +133,20 @@ def reliability(
     if not runs or not all(runs.values()):
         raise DataError("reliability: expected at least one run of each model, got none")
     colours = colours_of(theme)
-    figure = new_figure(3.6 * len(runs) + 0.4, 4.3, colours)
+    across = min(len(runs), _ACROSS)
+    down = math.ceil(len(runs) / across)
+    figure = new_figure(3.6 * across + 0.4, 0.4 + 3.9 * down, colours)
     panels = figure.subplots(
-        2, len(runs), squeeze=False, sharex=True, gridspec_kw={"height_ratios": [3, 1]}
+        2 * down, across, squeeze=False, sharex=True, gridspec_kw={"height_ratios": [3, 1] * down}
     )
     for place, (name, bins) in enumerate(runs.items()):
-        upper, lower = panels[0, place], panels[1, place]
+        row, column = divmod(place, across)
+        upper, lower = panels[2 * row, column], panels[2 * row + 1, column]
         axes_styled(upper, colours)
         axes_styled(lower, colours)
         upper.plot([0, 100], [0, 100], color=colours.muted, linewidth=1.2, linestyle="--")
-        upper.set_title(shortened(name, 30), loc="left", color=colours.muted)
+        points = float(rcParams["axes.titlesize"])
+        upper.set_title(fitted(name, 2.8, points), loc="left", color=colours.muted)
         upper.set_xlim(0, 101)
         upper.set_ylim(0, 103)
         lower.set_yscale("log")
@@ -141,7 +154,8 @@ def reliability(
         lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         lower.yaxis.set_minor_locator(NullLocator())
         lower.set_xlabel("Confidence, %")
-        if place == 0:
+        lower.tick_params(labelbottom=True)
+        if column == 0:
             upper.set_ylabel("Right, %")
             lower.set_ylabel("Images")
         for confidence, accuracy, images in bins:
@@ -151,6 +165,8 @@ def reliability(
             upper.plot(x[many], y[many], "o", color=colours.second, markersize=5, alpha=0.8)
             upper.plot(x[~many], y[~many], "o", color=colours.second, markersize=3, alpha=0.4)
             lower.plot(x, images, "o", color=colours.first, markersize=3, alpha=0.7)
+    for axes in panels.ravel().tolist():
+        axes.set_visible(axes.has_data())
     legend_above(
         figure,
         [
@@ -186,8 +202,9 @@ def coverage(
             f"coverage: expected {len(coverages)} accuracies for each of at least one model"
         )
     colours = colours_of(theme)
-    figure, axes = panel(5.2, 3.3, colours)
+    figure, axes = panel(5.2, 3.3 + _legend_inches(accuracies, 5.2), colours)
     _lines(axes, [100 * share for share in coverages], accuracies, colours, marks=False)
+    spread_out(axes, "y")
     axes.invert_xaxis()
     axes.set_xlabel("Images that the model answers, %: the surest first  →")
     axes.set_ylabel("Right, %")
@@ -225,12 +242,13 @@ def small_multiples(
     colours = colours_of(theme)
     down = math.ceil(len(curves) / _ACROSS)
     # Places are worked out here: matplotlib's own layout takes a second for so many panels.
-    width, height = 9.0, 2.35 * down + 0.4
+    head = _legend_inches(accuracies, 9.0)
+    width, height = 9.0, 2.35 * down + 0.4 + head
     figure = Drawing(figsize=(width, height), facecolor=colours.paper)
     grid = {
         "left": 0.6 / width,
         "right": 1 - 0.15 / width,
-        "top": 1 - 0.65 / height,
+        "top": 1 - (0.65 + head) / height,
         "bottom": 0.55 / height,
         "hspace": 0.55,
         "wspace": 0.07,
@@ -301,8 +319,17 @@ def _legend_of(
             )
         )
     handles.append(Patch(color=colours.muted, alpha=0.25, linewidth=0))
-    names = [shortened(model, _NAME_CHARACTERS) for model in models]
-    legend_above(figure, handles, [*names, "interval"], colours=colours, place=place)
+    legend_above(figure, handles, _legend_labels(models), colours=colours, place=place)
+
+
+def _legend_labels(models: Iterable[str]) -> list[str]:
+    return [*(shortened(model, _NAME_CHARACTERS) for model in models), "interval"]
+
+
+def _legend_inches(models: Iterable[str], width: float) -> float:
+    """Give how much higher a legend is than one of a single row."""
+    labels = _legend_labels(models)
+    return _ROW_INCHES * (math.ceil(len(labels) / legend_columns(labels, width)) - 1)
 
 
 def _look(place: int, colours: ThemeColours) -> tuple[str, _Style, str]:

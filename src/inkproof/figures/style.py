@@ -20,7 +20,9 @@ from typing import Final, Literal, ParamSpec
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import text_to_path
 
 from inkproof.errors import UnknownNameError
 from inkproof.storage import write_bytes
@@ -34,6 +36,7 @@ __all__ = [
     "axes_styled",
     "colours_of",
     "drawn",
+    "fitted",
     "new_figure",
     "plain_text",
     "recoloured",
@@ -41,6 +44,7 @@ __all__ = [
     "save",
     "share_text",
     "shortened",
+    "text_inches",
 ]
 
 Theme = Literal["light", "dark"]
@@ -49,6 +53,8 @@ _P = ParamSpec("_P")
 DPI: Final = 160
 """Pixels an inch of a PNG."""
 _SVG_DPI: Final = 72  # whatever is asked for: its unit is the point
+_LEAST_CHARACTERS: Final = 5
+_MOST_CHARACTERS: Final = 100
 _COLOUR: Final = re.compile(rb"#[0-9a-f]{6}\b")
 
 _SETTINGS: Final = {
@@ -176,9 +182,32 @@ def plain_text(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Cut a name to so many characters, on one line; an ellipsis says that it was cut."""
+    """Cut a name to so many characters, on one line; an ellipsis says where it was cut.
+
+    Both ends stay: names of one kind often differ in their last characters only.
+    """
     line = plain_text(text)
-    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+    if len(line) <= most:
+        return line
+    tail = (most - 1) // 2
+    head = most - 1 - tail
+    return f"{line[:head].rstrip()}…{line[len(line) - tail :].lstrip()}"
+
+
+def text_inches(text: str, points: float) -> float:
+    """Measure one line of text as wide as it is drawn."""
+    font = FontProperties(size=points)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72
+
+
+def fitted(text: str, inches: float, points: float) -> str:
+    """Cut a name as :func:`shortened` does to what fits a width; five characters always stay."""
+    for most in range(min(len(plain_text(text)), _MOST_CHARACTERS), _LEAST_CHARACTERS, -1):
+        short = shortened(text, most)
+        if text_inches(short, points) <= inches:
+            return short
+    return shortened(text, _LEAST_CHARACTERS)
 
 
 def share_text(share: float) -> str:
