@@ -731,6 +731,8 @@ def test_a_diagram_keeps_what_it_draws(shared: Path):
         "<script>alert(1)</script><svg><text>a&lt;script&gt;</text></svg></svg></div><img src=x>",
         "<svg><text x='\"><script>alert(1)</script>'>x</text></svg>",
         "<!DOCTYPE svg [<!ENTITY a 'aaaa'>]><svg><text>&a;</text></svg>",
+        r"<svg><rect fill='\75 rl(https://evil.example/x.svg#a)' x='1'/></svg>",
+        r"<svg><rect fill='u\52 L(http://x/)' x='&#92;75rl(http://x/)'/></svg>",
         "<svg><set attributeName='href' to='javascript:alert(1)'/></svg>",
     ],
 )
@@ -743,6 +745,7 @@ def test_a_hostile_diagram_only_draws(svg: str):
         for name, value in element.attrib.items():
             assert name in {"x", "fill"}
             assert "url" not in value
+            assert "\\" not in value
 
 
 @given(st.text(alphabet="<>/=\"' svgtextrcpionlad&;#", max_size=60))

@@ -23,6 +23,11 @@ _ATTRIBUTES: Final = {
 }
 
 
+def _may_load(value: str) -> bool:
+    """Say whether a value may name a resource: CSS reads escapes, so ``\\75 rl(`` is ``url(``."""
+    return "url(" in value.lower() or "\\" in value
+
+
 class _Cleaner(HTMLParser):
     """Writes the known elements anew, balanced, and drops the others with all that is in them."""
 
@@ -39,7 +44,7 @@ class _Cleaner(HTMLParser):
         kept = [
             f' {_ATTRIBUTES[name]}="{escape(value)}"'
             for name, value in dict(attrs).items()
-            if name in _ATTRIBUTES and value is not None and "url(" not in value.lower()
+            if name in _ATTRIBUTES and value is not None and not _may_load(value)
         ]
         self.out.append(f"<{tag}{''.join(kept)}>")
         self.open.append(tag)
