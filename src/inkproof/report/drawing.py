@@ -24,7 +24,7 @@ _ATTRIBUTES: Final = {
 
 
 def _may_load(value: str) -> bool:
-    """Say whether a value may name a resource: CSS reads escapes, so ``\\75 rl(`` is ``url(``."""
+    r"""Say whether a value may name a resource: CSS reads ``\75 rl(`` as ``url(``."""
     return "url(" in value.lower() or "\\" in value
 
 
