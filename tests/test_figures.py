@@ -724,6 +724,18 @@ class TestEvidence:
         drawn = [line.get_ydata() for line in right.lines if len(line.get_ydata()) == len(gap)]
         assert any(np.allclose(values, gap) for values in drawn)
 
+    def test_fit_of_one_measure_is_that_panel(self):
+        both = figures.fit([history(9)], "net")
+        for place, measure in enumerate(("loss", "gap")):
+            one = figures.fit([history(9)], "net", measures=[measure])
+            (axes,) = one.axes
+            assert axes.get_title(loc="left") == both.axes[place].get_title(loc="left")
+            assert len(axes.lines) == len(both.axes[place].lines)
+            assert axes.get_ylim() == both.axes[place].get_ylim()
+            assert ("its lowest validation loss" in texts(one)) == (measure == "loss")
+        with pytest.raises(UnknownNameError, match="unknown measure 'lose'.*Did you mean 'loss'"):
+            figures.fit([history()], measures=["lose"])
+
     def test_fit_without_validation(self):
         assert figures.fit([{"loss": [0.5, 0.4]}]).axes
 

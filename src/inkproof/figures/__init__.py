@@ -15,7 +15,7 @@ from inkproof.figures.charts import (
     probabilities,
     scores,
 )
-from inkproof.figures.evidence import coverage, fit, reliability, small_multiples
+from inkproof.figures.evidence import FitMeasure, coverage, fit, reliability, small_multiples
 from inkproof.figures.heatmap import confusion, contrast, heat, heat_shares
 from inkproof.figures.pictures import image_grid, mistakes_gallery, pixel_array, predictions
 from inkproof.figures.style import (
@@ -32,6 +32,7 @@ from inkproof.figures.style import (
 __all__ = [
     "MOST_BARS",
     "THEMES",
+    "FitMeasure",
     "Theme",
     "ThemeColours",
     "class_counts",

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from inkproof.errors import DataError
+from inkproof.errors import DataError, UnknownNameError
 from inkproof.figures.charts import Interval
 from inkproof.figures.parts import (
     LegendPlace,
@@ -37,12 +37,17 @@ from inkproof.figures.style import (
     shortened,
 )
 
-__all__ = ["coverage", "fit", "reliability", "small_multiples"]
+__all__ = ["FitMeasure", "coverage", "fit", "reliability", "small_multiples"]
 
 _NAME_CHARACTERS: Final = 16
 _ACROSS: Final = 3
 _EARLY: Final = 3  # epochs
 _ROW_INCHES: Final = 0.21  # of a legend
+FitMeasure = Literal["loss", "gap"]
+_FIT: Final[dict[str, str]] = {
+    "loss": "Validation loss, nats",
+    "gap": "Training minus validation accuracy, points",
+}
 _Style = Literal["-", "--", ":", "-."]
 _STYLES: Final[tuple[_Style, ...]] = ("-", "--", ":", "-.")
 _MARKS: Final = ("o", "s", "^", "D")
@@ -50,7 +55,11 @@ _MARKS: Final = ("o", "s", "^", "D")
 
 @drawn
 def fit(
-    histories: Sequence[Mapping[str, Sequence[float]]], name: str = "", *, theme: Theme = "light"
+    histories: Sequence[Mapping[str, Sequence[float]]],
+    name: str = "",
+    *,
+    measures: Sequence[FitMeasure] = ("loss", "gap"),
+    theme: Theme = "light",
 ) -> Figure:
     """Draw what a diagnosis looks at: where validation loss was lowest, and the gap in accuracy.
 
@@ -58,58 +67,71 @@ def fit(
     ----------
     histories : one a run, column -> one number an epoch, as for :func:`inkproof.figures.curves`
     name : the model's, put into the titles
+    measures : a panel each: ``loss`` of validation, ``gap`` of training minus validation accuracy
 
     Raises
     ------
     DataError : no histories, or one without epochs
+    UnknownNameError : a measure that is neither ``loss`` nor ``gap``
     """
     if not histories or not all(history.get("loss") for history in histories):
         raise DataError("fit: expected histories of at least one epoch each, got none")
+    for measure in measures:
+        if measure not in _FIT:
+            raise UnknownNameError("measure", measure, _FIT)
     colours = colours_of(theme)
-    figure = new_figure(9.0, 3.3, colours)
-    left, right = figure.subplots(1, 2)
-    measures = ("Validation loss, nats", "Training minus validation accuracy, points")
-    for axes, title in zip((left, right), titles_of(name, measures, 3.8), strict=True):
+    figure = new_figure(4.5 * len(measures), 3.3, colours)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0].tolist()
+    titles = titles_of(name, [_FIT[measure] for measure in measures], 3.8)
+    for axes, measure, title in zip(panels, measures, titles, strict=True):
         axes_styled(axes, colours)
         axes.set_title(title, loc="left", color=colours.muted)
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    right.axhline(0, color=colours.ink, linewidth=1)
+        (_lowest_losses if measure == "loss" else _gaps)(axes, histories, colours)
+    handles = [Line2D([], [], color=colours.second, linewidth=1.5)]
+    labels = ["one run"]
+    if "loss" in measures:
+        handles.append(Line2D([], [], marker="v", linestyle="", color=colours.first, markersize=7))
+        labels.append("its lowest validation loss")
+    legend_above(figure, handles, labels, colours=colours)
+    return figure
+
+
+def _lowest_losses(
+    axes: Axes, histories: Sequence[Mapping[str, Sequence[float]]], colours: ThemeColours
+) -> None:
     lowest: list[int] = []
-    gaps: list[npt.NDArray[np.float64]] = []
     for history in histories:
         losses = np.asarray(history.get("val_loss") or ())
         losses = np.where(np.isfinite(losses), losses, np.nan)
         if len(losses) and not np.isnan(losses).all():
             at = int(np.nanargmin(losses))
             lowest.append(at + 1)
-            left.plot(
-                range(1, len(losses) + 1), losses, color=colours.second, linewidth=1, alpha=0.75
-            )
-            left.plot(at + 1, losses[at], "v", color=colours.first, markersize=7, zorder=4)
+            epochs = range(1, len(losses) + 1)
+            axes.plot(epochs, losses, color=colours.second, linewidth=1, alpha=0.75)
+            axes.plot(at + 1, losses[at], "v", color=colours.first, markersize=7, zorder=4)
+    if lowest:
+        axes.axvspan(min(lowest) - 0.5, max(lowest) + 0.5, color=colours.first, alpha=0.1, lw=0)
+
+
+def _gaps(
+    axes: Axes, histories: Sequence[Mapping[str, Sequence[float]]], colours: ThemeColours
+) -> None:
+    axes.axhline(0, color=colours.ink, linewidth=1)
+    gaps: list[npt.NDArray[np.float64]] = []
+    for history in histories:
         if history.get("accuracy") and history.get("val_accuracy"):
             gap = 100 * (np.asarray(history["accuracy"]) - np.asarray(history["val_accuracy"]))
             gaps.append(gap[np.isfinite(gap)])
-            right.plot(range(1, len(gap) + 1), gap, color=colours.second, linewidth=1, alpha=0.75)
-    if lowest:
-        left.axvspan(min(lowest) - 0.5, max(lowest) + 0.5, color=colours.first, alpha=0.1, lw=0)
+            axes.plot(range(1, len(gap) + 1), gap, color=colours.second, linewidth=1, alpha=0.75)
     # A first epoch from which training accuracy lags far behind would squeeze all others.
     later = [gap[_EARLY:] for gap in gaps if len(gap) > 2 * _EARLY]
     if later and len(later) == len(gaps):
         low, high = (float(end) for end in (min(map(np.min, later)), max(map(np.max, later))))
         room = 0.15 * max(high - min(low, 0.0), 0.1)
-        right.set_ylim(min(low, 0.0) - room, max(high, 0.0) + room)
-    spread_out(right, "y", -100)
-    legend_above(
-        figure,
-        [
-            Line2D([], [], color=colours.second, linewidth=1.5),
-            Line2D([], [], marker="v", linestyle="", color=colours.first, markersize=7),
-        ],
-        ["one run", "its lowest validation loss"],
-        colours=colours,
-    )
-    return figure
+        axes.set_ylim(min(low, 0.0) - room, max(high, 0.0) + room)
+    spread_out(axes, "y", -100)
 
 
 @drawn
