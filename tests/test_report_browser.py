@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -309,6 +310,147 @@ def test_nothing_is_wider_than_a_phone(width: int, address: str, open_page: Any)
     assert box["height"] >= 22
     panel = page.locator("#cell").bounding_box()
     assert box["y"] + box["height"] <= panel["y"] or width > 960
+
+
+WORDS = ("eins", "null", "zwölf zwei")
+LONG = (*(f"Donaudampfschifffahrtsgesellschaftskapitän {n}" for n in (1, 2)), "W" * 60, "c")
+PAPER = 688  # CSS pixels: A4 without its margins
+
+
+@pytest.fixture(scope="module", params=[WORDS, LONG], ids=["words", "long"])
+def named(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    one = sample(class_names=request.param, models=("m" * 64, "c3"), seeds=(0, 1), wrong=40)
+    return write(one, tmp_path_factory.mktemp("named"))
+
+
+def unfold(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+
+
+@pytest.mark.parametrize("script", [True, False])
+@pytest.mark.parametrize("width", [375, PAPER, 1280])
+def test_no_class_name_is_cut(named: str, width: int, script: bool, open_page: Any):
+    page = open_page(named, width=width, java_script_enabled=script)
+    if width == PAPER:
+        page.emulate_media(media="print")
+    else:
+        unfold(page)
+    places = ".tile span:not(.hidden-text), .bars .label, .name, #confusion th span"
+    cut = page.evaluate(
+        """(places) => Array.from(document.querySelectorAll(places))
+            .filter((one) => one.getClientRects().length)
+            .filter((one) => {
+              const hides = getComputedStyle(one).overflow !== "visible";
+              const wider = one.clientWidth > 0 && one.scrollWidth > one.clientWidth + 1;
+              const edge = one.closest(".scroll") ? Infinity : innerWidth;
+              return hides || wider || one.getBoundingClientRect().right > edge;
+            })
+            .map((one) => one.textContent)""",
+        places,
+    )
+    assert cut == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    # Different names look different, and ordinary ones are whole.
+    heads = page.locator("#confusion tbody th[scope] span").all_text_contents()
+    assert len(set(heads)) == len(heads)
+    if heads[0] == "eins":
+        assert heads == list(WORDS)
+        targets = page.locator("#first .tile").all_inner_texts()
+        assert all(" ".join(text.split()).split(" image")[0][8:] in WORDS for text in targets)
+
+
+def test_names_in_a_confusion_matrix_keep_off_each_other(named: str, open_page: Any):
+    for width in (375, 1280):
+        page = open_page(named, width=width)
+        for heads in ("thead th[scope] span", "tbody th[scope] span"):
+            boxes = [one.bounding_box() for one in page.locator(f"#confusion {heads}").all()]
+            for one, other in itertools.pairwise(boxes):
+                beside = one["x"] + one["width"] <= other["x"] + 0.5
+                below = one["y"] + one["height"] <= other["y"] + 0.5
+                assert beside or below, (width, heads, one, other)
+
+
+def test_mistakes_stay_on_their_page(named: str, open_page: Any):
+    page = open_page(named, width=PAPER)
+    page.emulate_media(media="print")
+    edge = page.locator("main").bounding_box()
+    for tile in page.locator("#surest li").all():
+        box = tile.bounding_box()
+        assert box["x"] >= edge["x"]
+        assert box["x"] + box["width"] <= edge["x"] + edge["width"] + 0.5
+
+
+def overflow(page: Any, place: str) -> int:
+    return int(page.locator(place).first.evaluate("(one) => one.scrollWidth - one.clientWidth"))
+
+
+def test_what_can_fit_a_phone_does(named: str, open_page: Any):
+    page = open_page(named, width=375)
+    unfold(page)
+    assert overflow(page, ".scroll:has(#confusion)") <= 0
+    assert overflow(page, ".scroll:has(.pixels)") <= 0
+    assert page.locator(".pixels td").first.bounding_box()["width"] > 12
+    assert overflow(page, ".scroll:has(.name)") <= 0
+    pictures = page.locator("#diagnosis img.light").all()
+    assert len(pictures) == 4  # two panels a model
+    assert all(one.bounding_box()["width"] <= 375 for one in pictures)
+
+
+def test_the_counts_fit_beside_the_pixels(named: str, open_page: Any):
+    assert overflow(open_page(named, width=1280), ".scroll:has(.name)") <= 0
+
+
+@pytest.mark.parametrize("cells", [28, 40])
+def test_a_pixel_array_is_whole_on_a_phone(cells: int, tmp_path: Path, open_page: Any):
+    one = sample(size=cells, seeds=(0,), test=60, wrong=4, models=("m",))
+    page = open_page(write(one, tmp_path), width=375)
+    assert overflow(page, ".scroll:has(.pixels)") <= 0
+    assert page.locator(".pixels tr").first.locator("td").count() == cells
+    page.set_viewport_size({"width": 1280, "height": 800})
+    box = page.locator(".pixels td").first.bounding_box()
+    assert box["width"] == pytest.approx(min(1.42 * 16, 40 * 16 / cells), abs=0.5)
+    assert box["height"] == pytest.approx(box["width"], abs=0.5)
+
+
+@pytest.mark.parametrize("place", [".wide-chart", "pre.summary"])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_shadow_says_that_there_is_more(place: str, dark: bool, address: str, open_page: Any):
+    page = open_page(address, width=320, dark=dark)
+    box = page.locator(place).first
+    assert overflow(page, place) > 20
+
+    def edges() -> tuple[float, float]:
+        with Image.open(io.BytesIO(box.screenshot())) as image:
+            grey = np.asarray(image.convert("L")).astype(float)
+        middle = grey[:, grey.shape[1] // 2 - 1 : grey.shape[1] // 2 + 1]
+        ground = np.median(middle[4:-8])
+        # Rows on which nothing is drawn at the edge: their usual brightness.
+        return (
+            abs(float(np.median(grey[4:-8, 1:3])) - ground),
+            abs(float(np.median(grey[4:-8, -3:-1])) - ground),
+        )
+
+    left, right = edges()
+    assert left < 2 < 15 < right
+    box.evaluate("(one) => one.scrollTo(one.scrollWidth, 0)")
+    left, right = edges()
+    assert right < 2 < 15 < left
+
+
+def test_words_of_settings_are_not_broken(named: str, open_page: Any):
+    for width in (320, 375):
+        page = open_page(named, width=width)
+        unfold(page)
+        lines = page.evaluate(
+            """() => Array.from(document.querySelectorAll("#data-section .settings th")).map(
+                (one) => {
+                  const range = document.createRange();
+                  range.selectNodeContents(one);
+                  return range.getClientRects().length;
+                })"""
+        )
+        assert lines == [1, 1, 1]
+        assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_hostile_names_do_nothing_in_a_browser(tmp_path: Path, open_page: Any):

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from matplotlib.figure import Figure
 
 from inkproof import figures
-from inkproof.figures import Theme
+from inkproof.figures import FitMeasure, Theme
 from inkproof.report.inputs import Material, runs_of
 from inkproof.results import ComparisonResult, ModelResult, TrustResult
 from inkproof.statistics import Estimate
@@ -130,9 +130,16 @@ def curves_figure(
     )
 
 
-def fit_figure(model: ModelResult, theme: Theme) -> Figure:
-    """Draw what the diagnosis of a model looks at."""
-    return figures.fit([run.history for run in runs_of(model)], model.name, theme=theme)
+def fit_figure(
+    model: ModelResult,
+    theme: Theme,
+    *,
+    measures: Sequence[FitMeasure] = ("loss", "gap"),
+    name: str = "",
+) -> Figure:
+    """Draw what the diagnosis of a model looks at: one measure, or both side by side."""
+    histories = [run.history for run in runs_of(model)]
+    return figures.fit(histories, name, measures=measures, theme=theme)
 
 
 def trusted_models(material: Material) -> list[tuple[str, ModelResult, TrustResult]]:

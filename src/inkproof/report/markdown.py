@@ -237,7 +237,7 @@ def _model_pictures(material: Material, album: _Album, model: ModelResult) -> di
     pictures["fit"] = draw(
         "fit",
         f"Where validation loss of {name} was lowest, and its gap in accuracy",
-        charts.fit_figure(model, "light"),
+        charts.fit_figure(model, "light", name=model.name),
     )
     probabilities = material.of_run(model, run)
     test = material.data.test

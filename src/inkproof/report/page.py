@@ -34,6 +34,11 @@ _GREYS: Final = 16
 _MOST_CELLS: Final = 40  # of a pixel array each way
 _FEW_CLASSES: Final = 12
 _TALL: Final = 640  # CSS pixels: a taller diagram is folded
+_NAME_CHARACTERS: Final = 24
+_FIT: Final[dict[figures.FitMeasure, str]] = {
+    "loss": "Validation loss, with its lowest epoch marked,",
+    "gap": "Training minus validation accuracy",
+}
 _SHORT_NAME: Final = 3  # longer names stand upright over the confusion matrix
 
 
@@ -77,6 +82,7 @@ def html_page(material: Material) -> str:
         light=figures.THEMES["light"],
         dark=figures.THEMES["dark"],
         heat=[_heat_level(level) for level in range(1, _HEAT_LEVELS + 1)],
+        most_cells=_MOST_CELLS,
         greys=[(level, level * 17) for level in range(_GREYS)],
     )
     early = source("theme.js")
@@ -94,6 +100,7 @@ def html_page(material: Material) -> str:
             for model in result.models
         ],
         names=result.data.class_names,
+        short=_short_names(material),
         named=max(map(len, result.data.class_names)) > _SHORT_NAME,
         style=Markup(style),  # noqa: S704 - our own file, filled with our own colours
         early=Markup(early),  # noqa: S704 - our own file
@@ -104,11 +111,13 @@ def html_page(material: Material) -> str:
             partial(charts.scores_figure, material), _scores_alt(material.result.models)
         ),
         fits=[
-            charts.themed(
-                partial(charts.fit_figure, model),
-                f"Validation loss of every run of {model.name} with its lowest epoch marked, and"
-                " training minus validation accuracy. The findings have the numbers.",
-            )
+            [
+                charts.themed(
+                    partial(charts.fit_figure, model, measures=(measure,)),
+                    f"{what} of every run of {model.name}. The findings have the numbers.",
+                )
+                for measure, what in _FIT.items()
+            ]
             for model in result.models
         ],
         trust=_trust(material),
@@ -273,6 +282,11 @@ def _diagram(model: ModelResult) -> dict[str, Any]:
     }
 
 
+def _short_names(material: Material) -> list[str]:
+    """Give the class names as they stand beside images, where each has two or three lines."""
+    return [figures.shortened(name, _NAME_CHARACTERS) for name in material.result.data.class_names]
+
+
 def _epoch_seconds(model: ModelResult) -> str:
     """Pick the fastest and the slowest epoch of all runs."""
     seconds = [each for run in model.runs for each in run.epoch_seconds]
@@ -330,6 +344,7 @@ def _payload(material: Material, chosen: Chosen) -> dict[str, Any]:
     sheet = chosen.sheet
     return {
         "classes": list(material.result.data.class_names),
+        "short": _short_names(material),
         "images": material.result.data.test,
         "tile": [sheet.tile_width, sheet.tile_height],
         "places": [list(sheet.place(number)) for number in range(sheet.images)],

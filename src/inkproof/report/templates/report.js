@@ -32,6 +32,7 @@
   }
 
   const className = (label) => data.classes[label];
+  const shortName = (label) => data.short[label];
   const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
   function share(tenths) {
@@ -44,7 +45,7 @@
     tenths.forEach((value, place) => {
       const label = order ? order[place] : place;
       const item = make("li", label === target ? "target" : "");
-      const name = make("span", "label", className(label));
+      const name = make("span", "label", shortName(label));
       name.title = className(label);
       const bar = drawing("svg", {
         viewBox: "0 0 1000 1",
@@ -67,7 +68,7 @@
       ...data.first.slice(0, run.first.length).map(([number, row, label], place) => {
         const item = make("li");
         const box = make("div", "tile");
-        const target = make("span", "", `Target: ${className(label)}`);
+        const target = make("span", "", `Target: ${shortName(label)}`);
         target.title = className(label);
         box.append(picture(number), target, make("span", "note", `image ${row}`));
         const [tenths, order] = run.first[place];
@@ -86,8 +87,8 @@
     const left = make("div", "tile");
     left.append(
       picture(number),
-      make("span", "", `Target: ${className(label)}`),
-      make("span", "", `Predicted: ${className(predicted)}`),
+      make("span", "", `Target: ${shortName(label)}`),
+      make("span", "", `Predicted: ${shortName(predicted)}`),
       make("span", "", share(tenths)),
     );
     const parts = [left];
@@ -109,8 +110,8 @@
     button.title = `Target: ${className(label)}, predicted: ${className(predicted)}`;
     button.append(
       picture(number),
-      make("span", "", `Target: ${className(label)}`),
-      make("span", "", `Predicted: ${className(predicted)}`),
+      make("span", "", `Target: ${shortName(label)}`),
+      make("span", "", `Predicted: ${shortName(predicted)}`),
       make("span", "note", share(tenths)),
       make("span", "hidden-text", `, test image ${row}`),
     );
@@ -122,7 +123,7 @@
   function rightTile([number, row, tenths], label) {
     const item = make("li");
     const box = make("div", "tile");
-    box.append(picture(number), make("span", "", `Target: ${className(label)}`));
+    box.append(picture(number), make("span", "", `Target: ${shortName(label)}`));
     box.append(make("span", "note", tenths === null ? `image ${row}` : share(tenths)));
     item.append(box);
     return item;
