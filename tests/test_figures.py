@@ -733,7 +733,7 @@ class TestEvidence:
             assert len(axes.lines) == len(both.axes[place].lines)
             assert axes.get_ylim() == both.axes[place].get_ylim()
             assert ("its lowest validation loss" in texts(one)) == (measure == "loss")
-        with pytest.raises(UnknownNameError, match="unknown measure 'lose'.*Did you mean 'loss'"):
+        with pytest.raises(UnknownNameError, match=r"unknown measure 'lose'.*Did you mean 'loss'"):
             figures.fit([history()], measures=["lose"])
 
     def test_fit_without_validation(self):
