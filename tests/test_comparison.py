@@ -119,7 +119,8 @@ def crossed_by_hand(table, level):
     squares = ms_runs**2 / (runs - 1)
     if part:
         squares += ms_images**2 / (images - 1) + rest**2 / ((runs - 1) * (images - 1))
-    df = math.sqrt(total**2 / squares * (min(runs, images) - 1))
+    fewest = min(runs, images) - 1
+    df = max(fewest, math.sqrt(total**2 / squares * fewest))
     half = scipy.stats.t(df).ppf(0.5 + level / 2) * math.sqrt(total / (runs * images))
     return mean, mean - half, mean + half
 

@@ -153,6 +153,14 @@ class TestCrossed:
         with pytest.raises(ConfigurationError, match="level must be between 0 and 1"):
             crossed_interval(np.ones((2, 2)), level)
 
+    @pytest.mark.parametrize("more", [0.0, 1e-12, 1e-6, 0.01, 1.0])
+    @pytest.mark.parametrize("runs", [2, 6])
+    def test_its_degrees_of_freedom_are_never_too_few(self, runs, more):
+        # Where images differ hardly more than the rest, Satterthwaite's formula gives next to none.
+        ms_runs = np.array([0.0, 1e-12, 0.001, 1.0, 1e6])
+        df = degrees_of_freedom(ms_runs, 1 + more, 1.0, runs, 50)
+        assert (df >= min(runs, 50) - 1).all()
+
     @pytest.mark.parametrize("runs", [3, 6, 10])
     @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
     def test_its_coverage_by_integration(self, runs, share):

@@ -259,4 +259,5 @@ def degrees_of_freedom(
         squares = squares + (ms_images / safe) ** 2 / (images - 1)
         squares = squares + (rest / safe) ** 2 / ((runs - 1) * (images - 1))
     squares = np.maximum(squares, fewest / _MOST_DEGREES**2)
-    return np.asarray(np.where(total > 0, np.sqrt(fewest / squares), fewest))
+    # Satterthwaite's formula goes below what they can be where a difference is next to nothing.
+    return np.asarray(np.where(total > 0, np.maximum(fewest, np.sqrt(fewest / squares)), fewest))
