@@ -370,6 +370,36 @@ def test_names_in_a_confusion_matrix_keep_off_each_other(named: str, open_page: 
                 assert beside or below, (width, heads, one, other)
 
 
+def test_many_classes_have_narrow_columns_and_whole_names(tmp_path: Path, open_page: Any):
+    one = sample(
+        class_names=[f"class number {n}" for n in range(47)],
+        models=("a",),
+        seeds=(0,),
+        test=800,
+        wrong=40,
+    )
+    address = write(one, tmp_path)
+    for media, width in (("screen", 375), ("screen", 1280), ("print", PAPER)):
+        page = open_page(address, width=width, java_script_enabled=False)
+        page.emulate_media(media=media)
+        box = page.locator("#confusion tbody td").last.bounding_box()
+        assert box["width"] < 40, (media, width)
+        assert box["height"] < 40, (media, width)
+        for head in ("thead", "tbody"):
+            sizes = page.evaluate(
+                """(head) => Array.from(document.querySelectorAll(
+                    `#confusion ${head} th[scope] span`)).map((one) => {
+                      const range = document.createRange();
+                      range.selectNodeContents(one);
+                      return range.getClientRects().length;
+                    })""",
+                head,
+            )
+            assert max(sizes) <= 2, (media, width, head)  # lines
+    # The last was on paper: all columns are on the page.
+    assert page.locator("#confusion").bounding_box()["width"] <= PAPER
+
+
 def test_mistakes_stay_on_their_page(named: str, open_page: Any):
     page = open_page(named, width=PAPER)
     page.emulate_media(media="print")
