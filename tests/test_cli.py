@@ -434,11 +434,17 @@ KERAS_FILE = Path(__file__).parent / "golden" / "keras" / "dense.keras"
 def test_a_keras_file_becomes_a_model_and_goes_on_to_onnx(tmp_path):
     shutil.copy(KERAS_FILE, tmp_path / "mine.keras")
     scaled = ("--scale", "1/255", "--input-shape", "12,10,1")
-    process = call("import", "mine.keras", *scaled, cwd=tmp_path)
+    names = ("--class-names", "cat,dog,owl")
+    process = call("import", "mine.keras", *scaled, *names, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     assert "hidden (Dense)" in process.stdout
     assert process.stdout.endswith("Model: mine.safetensors\n")
     model = inkproof.Model.load(tmp_path / "mine.safetensors")
+    assert model.class_names == ("cat", "dog", "owl")
+    moved = ("--scale", "1/127.5", "--offset", "-1", "--out", "moved.safetensors")
+    assert call("import", "mine.keras", *scaled[2:], *moved, cwd=tmp_path).returncode == 0
+    steps = inkproof.Model.load(tmp_path / "moved.safetensors").preprocessing
+    assert (steps.scale, steps.offset) == (1 / 127.5, -1.0)
     with np.load(KERAS_FILE.with_suffix(".npz")) as file:
         assert np.abs(model.predict(file["raw"]) - file["probabilities"]).max() < 1e-6
     process = call("export", "mine.safetensors", "--to", "onnx", cwd=tmp_path)

@@ -578,9 +578,10 @@ def test_a_table_that_may_be_the_test_is_not_guessed_at(tmp_path):
     csv(tmp_path / "train.csv", table())
     csv(tmp_path / "val.csv", table("test"))
     (tmp_path / "images").mkdir()
-    message = refused(tmp_path, "expected the test images in 'test.csv', got 'val.csv'; rename")
+    refused(tmp_path, "expected the test images in 'test.csv', got 'val.csv'; rename")
     csv(tmp_path / "test.csv", table("test")[:, 1:], PIXELS)
-    assert refused(tmp_path) == message
+    message = refused(tmp_path, "test.csv: has no labels, and it is not said whether 'val.csv'")
+    assert "rename" not in message
     csv(tmp_path / "test.csv", table("test"))
     dataset = load(tmp_path)
     same(dataset, arrays())
@@ -822,3 +823,13 @@ def test_a_folder_within_a_class_is_named(tmp_path):
 def test_class_folders_without_images_are_refused(tmp_path):
     (tmp_path / "a").mkdir()
     refused(tmp_path, "expected image files in its class folders, got none")
+
+
+def test_folders_without_pictures_beside_train_are_no_test_images(tmp_path):
+    pictures(tmp_path / "train")
+    (tmp_path / "runs" / "my" / "seed-0").mkdir(parents=True)
+    dataset = load(tmp_path)
+    assert not dataset.has_own_test
+    assert dataset.passed_over == ("the folder 'runs'",)
+    pictures(tmp_path / "held")
+    refused(tmp_path, "expected the test images in 'test', got 'held'")

@@ -171,16 +171,56 @@ def layer(config, kind):
         ("ReLU", {"max_value": 6.0}, r"max_value must be None, got 6\.0"),
         ("Dropout", {"noise_shape": [1]}, "noise_shape must be None"),
         ("Dense", {"units": "3"}, "units must be a whole number"),
+        ("Rescaling", {"scale": 10**400}, "scale must be within what float32 holds"),
+        ("Rescaling", {"scale": [1.0, 2.0, 3.0]}, "scale must be one number"),
         ("InputLayer", {"batch_shape": [None, None, None, 1]}, "must be"),
-        ("Conv2D", {"name": "../../etc"}, "name must be"),
-        ("Conv2D", {"name": "a\x1b[31m"}, "name must be"),
     ],
 )
 def test_what_the_engine_has_not_is_refused_by_name(tmp_path, kind, arguments, message):
-    path = changed(tmp_path, lambda config: layer(config, kind)["config"].update(arguments))
-    with pytest.raises(UnsupportedError, match=message) as caught:
-        read_keras(path, scale=1)
-    assert "\x1b" not in str(caught.value)
+    name = "residual" if kind == "Rescaling" else "convnet"
+    path = changed(tmp_path, lambda config: layer(config, kind)["config"].update(arguments), name)
+    with pytest.raises(UnsupportedError, match=message):
+        read_keras(path, scale=None if kind == "Rescaling" else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("../../etc", "_.._etc"),
+        ("a\x1b[31m", "a__31m"),
+        ("output:0", "output_0"),
+        ("a:b", "a_b"),
+        ("ж" * 300, "_" * 80),
+        ("", "layer"),
+    ],
+)
+def test_names_that_no_layer_here_can_have_are_made_plain(tmp_path, name, plain):
+    def rename(config):
+        layer(config, "Flatten")["config"]["name"] = name
+        layer(config, "Dense")["config"]["name"] = "a?b"
+        config["config"]["name"] = "mnist (v2)"
+
+    with np.load(GOLDEN / "convnet.npz") as file:
+        model = read_keras(changed(tmp_path, rename), scale=1 / 255)
+        assert np.abs(model.predict(file["raw"]) - file["probabilities"]).max() < 1e-6
+    names = [one.name for one in model.layers]
+    assert plain in names
+    assert ("a_b_1" if name == "a:b" else "a_b") in names
+    assert model.name == "mnist _v2_"
+
+
+def test_logits_are_not_taken_for_probabilities(tmp_path):
+    def without(config):
+        config["config"]["layers"].pop()
+
+    path = changed(tmp_path, without)
+    with pytest.raises(ConfigurationError, match="has no softmax at its end: say --from-logits"):
+        read_keras(path, scale=1 / 255)
+    with np.load(GOLDEN / "convnet.npz") as file:
+        model = read_keras(path, scale=1 / 255, from_logits=True)
+        assert np.abs(model.predict(file["raw"]) - file["probabilities"]).max() < 1e-6
+    with pytest.raises(ConfigurationError, match="has a softmax at its end, got from_logits"):
+        read_keras(GOLDEN / "convnet.keras", scale=1, from_logits=True)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +316,21 @@ def test_a_value_of_another_kind_is_a_damaged_file(tmp_path, name):
 def test_what_is_no_keras_file(tmp_path, contents, message):
     with pytest.raises(FileFormatError, match=message):
         read_keras(write_members(tmp_path / "a.keras", contents, zipfile.ZIP_DEFLATED))
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_other_ways_of_packing_are_refused(tmp_path, how):
+    path = write_members(tmp_path / "a.keras", members(GOLDEN / "dense.keras"), how)
+    with pytest.raises(FileFormatError, match="expected it stored or deflated, not encrypted"):
+        read_keras(path)
+
+
+def test_an_archive_of_a_newer_form(tmp_path):
+    content = bytearray((GOLDEN / "dense.keras").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 196
+    (tmp_path / "a.keras").write_bytes(content)
+    with pytest.raises(FileFormatError, match="of Keras 3, or damaged"):
+        read_keras(tmp_path / "a.keras")
 
 
 def test_other_things_than_files(tmp_path):
@@ -382,6 +437,6 @@ def test_damaged_files_are_told_as_such(tmp_path_factory, data):
 
 
 def test_the_smallest_model(tmp_path):
-    model = Model([Dense(1)], input_shape=IMAGE)
+    model = Model([Dense(1, activation="softmax")], input_shape=IMAGE)
     write_keras(model, tmp_path / "a.keras")
     assert read_keras(tmp_path / "a.keras").count_params() == model.count_params()

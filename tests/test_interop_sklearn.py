@@ -84,6 +84,12 @@ def test_trains_as_train_does(precision):
     assert estimator.n_features_in_ == 784
 
 
+def test_a_single_hidden_layer_may_be_a_number(digits):
+    x, y = digits[0][:50] / 16, digits[1][:50]
+    one, two = (InkproofClassifier(n, epochs=1, random_state=0).fit(x, y) for n in (7, (7,)))
+    assert one.predict_proba(x).tobytes() == two.predict_proba(x).tobytes()
+
+
 def test_a_state_fixes_everything(digits):
     x, y = digits[0][:200] / 16, digits[1][:200]
     made = [
@@ -129,7 +135,9 @@ def test_what_was_fitted_goes_anywhere(tmp_path):
         ({"hidden_layer_sizes": (0,)}, ConfigurationError, r"Dense\.units must be"),
         ({"activation": "relo"}, UnknownNameError, "Did you mean 'relu'?"),
         ({"optimizer": "adam"}, ConfigurationError, r"training\.optimizer must be one of"),
-        ({"image_shape": (8, 9, 1)}, ConfigurationError, r"expected 64 numbers.*\(8, 9, 1\)"),
+        ({"image_shape": (8, 9, 1)}, ConfigurationError, r"of the 64 numbers .* got \(8, 9, 1\)"),
+        ({"image_shape": (8, 8)}, ConfigurationError, r"\(height, width, channels\).* \(8, 8\)"),
+        ({"image_shape": 64}, ConfigurationError, r"\(height, width, channels\).* got 64"),
         ({"optimizer": FAR, "activation": "linear"}, TrainingError, "no longer finite in epoch 1"),
     ],
 )

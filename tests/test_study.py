@@ -14,12 +14,14 @@ import time
 import tracemalloc
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
 import pytest
 
-from inkproof import published, run_folder
+import inkproof
+from inkproof import published, run_folder, study
 from inkproof.augmentation import Augmentation
 from inkproof.comparison import MARGIN
 from inkproof.errors import (
@@ -611,11 +613,11 @@ def test_runs_of_other_settings_are_not_lost_unasked(finished, data, tmp_path, c
     assert sum(isinstance(event, RunReused) for event in events) == 4
 
 
-def begun(data, folder):
+def begun(data, folder, **training):
     """Begin a study of one run, and stop it after its second epoch."""
     values = content(data, seeds=[0])
     values["models"] = values["models"][:1]
-    values["training"] = values["training"] | {"epochs": 9}
+    values["training"] = values["training"] | {"epochs": 9} | training
 
     def stop(event):
         if isinstance(event, EpochFinished) and event.epoch.number == 2:
@@ -627,17 +629,25 @@ def begun(data, folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "difference"),
+    ("table", "change", "difference"),
     [
-        ({"label_smoothing": 0.1}, "training.label_smoothing is 'off' there, 0.1 is asked for"),
-        ({"epochs": 1}, "two epochs of training are done there, 1 asked for"),
+        ("training", {"label_smoothing": 0.1}, "label_smoothing is 'off' there, 0.1 is asked for"),
+        ("training", {"epochs": 1}, "two epochs of training are done there, 1 asked for"),
+        ("data", {"hold_out": 0.3}, "data.hold_out is 0.2 there, 0.3 is asked for"),
+        ("data", {"source": "other.npz"}, "data.fingerprint is 'sha256:"),
     ],
 )
-def test_a_run_that_was_begun_is_not_lost_unasked(data, tmp_path, change, difference):
+def test_a_run_that_was_begun_is_not_lost_unasked(
+    data, tmp_path, monkeypatch, table, change, difference
+):
+    monkeypatch.chdir(tmp_path)
+    arrays = dict(np.load(data))
+    arrays["x_train"][0, 0, 0] ^= 1
+    np.savez("other.npz", **arrays)
     values = begun(data, tmp_path)
     (checkpoint,) = tmp_path.rglob("checkpoint.safetensors")
     before = checkpoint.read_bytes()
-    other = Study.from_content(values | {"training": values["training"] | change})
+    other = Study.from_content(values | {table: values[table] | change})
     with pytest.raises(StorageError, match=f"one run of other settings would be .*{difference}"):
         run_study(other, tmp_path)
     assert checkpoint.read_bytes() == before
@@ -646,6 +656,49 @@ def test_a_run_that_was_begun_is_not_lost_unasked(data, tmp_path, change, differ
     run_study(more, tmp_path, jobs=1, on_event=events.append)  # other epochs go on
     numbers = [e.epoch.number for e in events if isinstance(e, EpochFinished)]
     assert numbers == [3, 4]
+    assert not list(tmp_path.rglob("asked.json"))
+
+
+def test_where_the_rate_hangs_on_the_epochs_other_epochs_are_another_training(data, tmp_path):
+    rate = {"schedule": "one_cycle", "peak_learning_rate": 0.1}
+    values = begun(data, tmp_path, optimizer={"learning_rate": rate})
+    other = values | {"training": values["training"] | {"epochs": 12}}
+    with pytest.raises(StorageError, match=r"training\.epochs is 9 there, 12 is asked for"):
+        run_study(Study.from_content(other), tmp_path)
+    events = []
+    run_study(Study.from_content(values), tmp_path, on_event=events.append)
+    assert next(e.epoch.number for e in events if isinstance(e, EpochFinished)) == 3
+
+
+def test_a_folder_called_mnist_is_not_the_data(tmp_path, monkeypatch):
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    source = inkproof.load("mnist").source
+    assert study._path_from(Path("runs/x"), source) is None
+    told = SimpleNamespace(path="../../mnist", source=source)  # as results of before have it
+    assert len(study._data_of(told, Path("runs/x")).test) == 10_000
+
+
+def test_a_path_goes_through_links(data, tmp_path, monkeypatch):
+    (tmp_path / "far" / "x" / "y").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "runs").symlink_to(tmp_path / "far" / "x" / "y")
+    monkeypatch.chdir(tmp_path / "here")
+    shutil.copy(data, "mine.npz")
+    path = study._path_from(Path("runs/s"), "mine.npz")
+    (tmp_path / "here" / "runs" / "s").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert (Path("here/runs/s") / path).exists()
+
+
+@pytest.mark.parametrize("name", ["results.json", "a/seed-0/.inkproof-0.tmp"])
+def test_what_cannot_be_removed_is_told(finished, data, tmp_path, name):
+    copy = tmp_path / "small"
+    shutil.copytree(finished[0], copy)
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).mkdir()
+    with pytest.raises(StorageError, match=f"{Path(name).name}: cannot be removed"):
+        run_study(small(data), copy, fresh=True)
 
 
 @pytest.mark.parametrize("name", ["results.json", "report.html", "figures"])

@@ -187,7 +187,7 @@ def test_runs_without_a_best_temperature_are_counted_apart():
     found = trust(
         [Judgement(test=p, validation=(q, labels)) for q in (p, p, right)], labels
     ).findings[1]
-    assert "; in 1 of three runs no temperature between 0.05 and 20 fits best" in found.explanation
+    assert "; in 1 of 3 runs no temperature between 0.05 and 20 fits best" in found.explanation
 
 
 def test_no_runs():

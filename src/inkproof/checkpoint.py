@@ -73,30 +73,28 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """What a checkpoint says of the training that it is of.
+    """How far the training is that a checkpoint is of.
 
     Parameters
     ----------
-    model, training : the model's configuration, and the training's without ``FREE``
     epochs : how many are done
+    hangs_on_total : whether its learning rate hangs on how many there will be
     """
 
-    model: dict[str, Any]
-    training: dict[str, Any]
     epochs: int
+    hangs_on_total: bool
 
 
 def unfinished(path: Path) -> Unfinished | None:
-    """Look whose training a checkpoint is of; None where there is none that can be read."""
+    """Look how far a training is; None where there is no checkpoint that can be read."""
     try:
         found = model_file.read_description(path)
-        model, training, epochs = found["model"], found["training"], found["epochs"]
+        epochs, training = found["epochs"], found["training"]
     except (FileFormatError, StorageError, KeyError):
         return None
-    if not (isinstance(model, dict) and isinstance(training, dict) and type(epochs) is int):
+    if type(epochs) is not int or not isinstance(training, dict):
         return None
-    settings = {key: value for key, value in training.items() if key != _TOTAL}
-    return Unfinished(model=model, training=settings, epochs=epochs)
+    return Unfinished(epochs=epochs, hangs_on_total=_TOTAL in training)
 
 
 class Checkpoint:

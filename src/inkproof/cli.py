@@ -119,7 +119,7 @@ def run(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do complete runs again, too.")] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace complete runs of other settings.")
+        bool, typer.Option("--replace", help="Replace runs of other settings.")
     ] = False,
     data: Annotated[
         str | None,
@@ -128,8 +128,8 @@ def run(
 ) -> None:
     """Run a study: train all its models with all its seeds, compare them, write the report.
 
-    A study that was interrupted goes on where it stopped. Complete runs of other settings are
-    not replaced unasked. INKPROOF_THREADS sets the number of cores.
+    A study that was interrupted goes on where it stopped. Runs of other settings, finished or
+    begun, are not replaced unasked. INKPROOF_THREADS sets the number of cores.
     """
     from inkproof.progress import StudyProgress
     from inkproof.study import run_study
@@ -611,18 +611,27 @@ def import_(
             metavar="H,W,C", help="The images' shape, where the file takes them flattened."
         ),
     ] = None,
+    offset: Annotated[
+        float, typer.Option(help="What was added to pixels after --scale, such as -1.")
+    ] = 0.0,
+    class_names: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="The classes' names, in their order.")
+    ] = None,
+    from_logits: Annotated[
+        bool,
+        typer.Option("--from-logits", help="The last layer gives logits: put a softmax behind it."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="The model's file; without it a new one, FILE with .safetensors."),
     ] = None,
 ) -> None:
     """Make a model of a Keras file: evaluate, predict, read and serve then take it."""
-    from fractions import Fraction
-
     from inkproof.interop import read_keras
 
     try:
-        factor = None if scale is None else float(Fraction(scale))
+        above, _, below = (scale or "").partition("/")
+        factor = None if scale is None else float(above) / float(below or 1)
     except (OverflowError, ValueError, ZeroDivisionError):
         _usage(f"--scale must be a number such as 1/255, got {_safe(str(scale), 40)}")
     try:
@@ -630,7 +639,14 @@ def import_(
     except ValueError:
         _usage(f"--input-shape must be as 28,28,1, got {_safe(str(input_shape), 40)}")
     target = out or _beside(file, ".safetensors")
-    model = read_keras(file, scale=factor, input_shape=shape)
+    model = read_keras(
+        file,
+        scale=factor,
+        offset=offset,
+        input_shape=shape,
+        class_names=None if class_names is None else class_names.split(","),
+        from_logits=from_logits,
+    )
     model.save(target)
     typer.echo(model.summary())
     typer.echo(f"Model: {target}")

@@ -6,7 +6,6 @@ import math
 import operator
 import reprlib
 import threading
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex
@@ -39,6 +38,7 @@ from inkproof.preprocessing import (
     flat_inputs,
     is_image_shape,
 )
+from inkproof.settings import LONGEST_CLASS_NAME, is_class_name
 from inkproof.storage import write_bytes
 from inkproof.summary import DEFAULT_LINE_LENGTH, Row, summary_table
 
@@ -51,7 +51,6 @@ MAX_LAYERS: Final = 1000
 MAX_PARAMETERS: Final = 1 << 28
 """1 GiB of float32: far beyond small images, and a bound on what a file can ask for."""
 _MAX_OUTPUTS: Final = 1 << 24
-_MAX_CLASS_NAME: Final = 100
 _CONFIG_KEYS: Final = frozenset({"class_names", "input_shape", "layers", "name", "preprocessing"})
 _DIAGRAMS: Final = (".png", ".svg")
 
@@ -481,9 +480,9 @@ class Model:
                 f"model.class_names must be a list of names, got {reprlib.repr(names)}"
             )
         for index, name in enumerate(names):
-            if not _is_class_name(name):
+            if not is_class_name(name):
                 raise ConfigurationError(
-                    f"model.class_names[{index}] must be 1 to {_MAX_CLASS_NAME} printable "
+                    f"model.class_names[{index}] must be 1 to {LONGEST_CLASS_NAME} printable "
                     f"characters, got {reprlib.repr(name)}"
                 )
         if len(names) != self.num_classes or len(self.output_shape) != 1:
@@ -508,14 +507,6 @@ def _checked_seed(seed: object) -> int:
             return number
     raise ConfigurationError(
         f"model.seed must be a whole number from 0 to 2**64 - 1, got {reprlib.repr(seed)}"
-    )
-
-
-def _is_class_name(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and 1 <= len(name) <= _MAX_CLASS_NAME
-        and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
     )
 
 

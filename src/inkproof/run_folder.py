@@ -11,6 +11,7 @@
 ``validation.npz``         the probabilities of the validation images
 ``robustness.json``        how many changed test images are right
 ``checkpoint.safetensors`` the state after the last finished epoch, while it trains
+``asked.json``             what was asked for, while it trains
 =========================  ===================================================================
 """
 
@@ -30,10 +31,10 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from inkproof.checkpoint import FREE, unfinished
-from inkproof.errors import FileFormatError, StorageError
+from inkproof.errors import FileFormatError
 from inkproof.history import History
 from inkproof.stopping import StoppedBy
-from inkproof.storage import remove_half_written, write_bytes
+from inkproof.storage import remove, remove_half_written, write_bytes
 from inkproof.wording import counted
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ __all__ = [
     "StoredRun",
     "begin",
     "clear",
+    "holds_a_run",
     "other_settings",
     "read",
     "read_extras",
@@ -61,8 +63,10 @@ _MODEL: Final = "model.safetensors"
 _PREDICTIONS: Final = "predictions.npz"
 _VALIDATION: Final = "validation.npz"
 _ROBUSTNESS: Final = "robustness.json"
+_ASKED: Final = "asked.json"
 _FILES: Final = (
     _RECORD,
+    _ASKED,
     _HISTORY,
     _MODEL,
     _PREDICTIONS,
@@ -111,17 +115,18 @@ class Extras:
     changed_right: dict[str, list[int]]
 
 
-def begin(folder: Path) -> None:
-    """Take away what is left of older runs.
+def begin(folder: Path, configuration: dict[str, Any]) -> None:
+    """Take away what is left of older runs, and note what is asked for now.
 
-    Their record would speak for what is written from here on.
+    A record of theirs would speak for what is written from here on.
 
     Raises
     ------
-    StorageError : it cannot be removed
+    StorageError : a file cannot be removed or written
     """
-    _remove(folder / _RECORD)
+    remove(folder / _RECORD)
     remove_half_written(folder)
+    write_bytes(folder / _ASKED, _json(configuration))
 
 
 def write(
@@ -143,8 +148,9 @@ def write(
     write_bytes(folder / _HISTORY, history.to_csv().encode())
     write_bytes(folder / _MODEL, model_bytes)
     write_bytes(folder / _PREDICTIONS, content.getvalue())
-    write_bytes(folder / _RECORD, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    write_bytes(folder / _RECORD, _json(record))
+    for name in (CHECKPOINT, _ASKED):
+        remove(folder / name)
 
 
 def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: int) -> StoredRun:
@@ -156,7 +162,7 @@ def read(folder: Path, configuration: dict[str, Any], *, images: int, classes: i
         message says which
     """
     try:
-        record = _read_record(folder)
+        record = _read_object(folder / _RECORD)
         if record.get("configuration") != _plain(configuration):
             raise FileFormatError(f"{folder / _RECORD}: the run of another configuration")
         history = History.from_csv(folder / _HISTORY, params=dict(record["params"]))
@@ -193,20 +199,27 @@ def other_settings(folder: Path, configuration: dict[str, Any]) -> str | None:
     """
     asked = _plain(configuration)
     try:
-        return _difference(_read_record(folder)["configuration"], asked)
+        return _difference(_read_object(folder / _RECORD)["configuration"], asked)
     except (OSError, ValueError, KeyError):
         begun = unfinished(folder / CHECKPOINT)
-    if begun is None:
+    try:
+        there = _read_object(folder / _ASKED)
+        epochs, wanted = (settings["training"]["epochs"] for settings in (there, asked))
+        difference = _difference(_without_free(there), _without_free(asked))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    training = {key: value for key, value in asked["training"].items() if key not in FREE}
-    difference = _difference(
-        {"model": begun.model, "training": begun.training},
-        {"model": asked["model"], "training": training},
-    )
-    epochs = asked["training"]["epochs"]
-    if difference is None and begun.epochs > epochs:
-        return f"{counted(begun.epochs, 'epoch')} of training are done there, {epochs} asked for"
-    return difference
+    if begun is None or difference is not None:
+        return None if begun is None else difference
+    if begun.epochs > wanted:
+        return f"{counted(begun.epochs, 'epoch')} of training are done there, {wanted} asked for"
+    # Where the learning rate hangs on how many epochs there are, other ones are another training.
+    return _difference(there, asked) if begun.hangs_on_total and epochs != wanted else None
+
+
+def _without_free(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what changes nothing in what a training has done so far."""
+    training = {key: value for key, value in configuration["training"].items() if key not in FREE}
+    return configuration | {"training": training}
 
 
 def _difference(there: object, asked: object, where: str = "") -> str | None:
@@ -223,16 +236,19 @@ def _difference(there: object, asked: object, where: str = "") -> str | None:
     return f"{where} is {brief[0]} there, {brief[1]} is asked for"
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
-    path = folder / _RECORD
+def _read_object(path: Path) -> dict[str, Any]:
     with path.open("rb") as handle:
         raw = handle.read(_MAX_RECORD_BYTES + 1)
     if len(raw) > _MAX_RECORD_BYTES:
         raise FileFormatError(f"{path}: larger than {_MAX_RECORD_BYTES} bytes")
-    record = json.loads(raw)
-    if not isinstance(record, dict):
+    found = json.loads(raw)
+    if not isinstance(found, dict):
         raise FileFormatError(f"{path}: expected a JSON object")
-    return record
+    return found
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _plain(configuration: dict[str, Any]) -> Any:
@@ -347,6 +363,11 @@ def _check_header(file: IO[bytes], path: Path, shape: tuple[int, int]) -> None:
         raise FileFormatError(f"{path}: expected float32 {shape}, got {dtype} {got}")
 
 
+def holds_a_run(folder: Path) -> bool:
+    """Say whether a run lies there, finished or begun."""
+    return any((folder / name).is_file() for name in (_RECORD, _ASKED))
+
+
 def clear(folder: Path) -> None:
     """Remove the files of a run, and no others.
 
@@ -355,11 +376,4 @@ def clear(folder: Path) -> None:
     StorageError : one cannot be removed
     """
     for name in _FILES:
-        _remove(folder / name)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be removed: {error.strerror}") from error
+        remove(folder / name)

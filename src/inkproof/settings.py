@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import reprlib
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,8 +21,10 @@ __all__ = [
     "FLOAT32_MAX",
     "FLOAT32_TINY",
     "FOLDER_NAME",
+    "LONGEST_CLASS_NAME",
     "flag",
     "from_table",
+    "is_class_name",
     "is_number",
     "known",
     "number",
@@ -36,6 +39,8 @@ FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 FLOAT32_TINY: Final = float(np.finfo(np.float32).tiny)
 FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 """What a study or one of its models may be called: their folders are called so."""
+LONGEST_CLASS_NAME: Final = 100
+"""Characters of a class's name."""
 
 
 T = TypeVar("T", bound="DataclassInstance")
@@ -161,3 +166,12 @@ def shortest(value: np.float32 | float) -> float:
     """Give the shortest decimal that float32 takes for this number: 0.1, not 0.10000000149."""
     single = np.float32(value)
     return float(str(single)) if math.isfinite(single) else float(single)
+
+
+def is_class_name(name: object) -> bool:
+    """Tell whether a class may have this name: text, no control characters, and all UTF-8."""
+    return (
+        isinstance(name, str)
+        and 1 <= len(name) <= LONGEST_CLASS_NAME
+        and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    )

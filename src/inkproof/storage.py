@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inkproof.errors import StorageError
 
-__all__ = ["remove_half_written", "write_bytes"]
+__all__ = ["remove", "remove_half_written", "write_bytes"]
 
 _BEGIN, _END = ".inkproof-", ".tmp"  # of the name of a file that is not complete yet
 
@@ -40,10 +40,27 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises
+    ------
+    StorageError : it cannot be removed
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be removed: {error.strerror or error}") from error
+
+
 def remove_half_written(folder: Path) -> None:
     """Remove what processes that were killed have left of files in a folder.
 
     Nobody else may be writing there.
+
+    Raises
+    ------
+    StorageError : one cannot be removed
     """
     for path in folder.glob(f"{_BEGIN}*{_END}"):
-        path.unlink(missing_ok=True)
+        remove(path)

@@ -51,7 +51,7 @@ from inkproof.results import (
 )
 from inkproof.statistics import Estimate, over_runs
 from inkproof.stopping import StoppedBy
-from inkproof.storage import write_bytes
+from inkproof.storage import remove, write_bytes
 from inkproof.study_file import OUTPUTS, Study, StudyData, StudyModel
 from inkproof.training import Epoch, Progress, Run, TrainingConfig, train
 from inkproof.wording import counted
@@ -79,6 +79,7 @@ __all__ = [
 
 RESULTS: Final = "results.json"
 _LOCK: Final = ".lock"
+_INSIDE: Final = "mnist"  # whatever lies there under that name
 Probabilities = Mapping[tuple[str, int], npt.NDArray[np.float32]]
 
 
@@ -234,7 +235,8 @@ def run_study(
     folder : the study's folder; it is made if it is not there
     jobs : how many runs go side by side, sharing the cores; None chooses
     fresh : whether runs that are complete are done again
-    replace : whether complete runs of other settings are replaced; ``fresh`` replaces them, too
+    replace : whether runs of other settings, finished or begun, are replaced; ``fresh`` replaces
+        them, too
     on_event : told what happens, one call at a time, from several threads
 
     Raises
@@ -242,8 +244,8 @@ def run_study(
     ModelError, UnsupportedError : a network that does not fit the data or the engine
     DataError : data that cannot be read
     TrainingError : a loss that is no longer finite
-    StorageError : the folder cannot be written, or another process is writing it; it holds complete
-        runs of other settings, or files that no study wrote
+    StorageError : the folder cannot be written, or another process is writing it; it holds runs of
+        other settings, or files that no study wrote
     """
     folder = Path(folder)
     dataset = load(study.data.source)
@@ -365,9 +367,16 @@ def load_study_result(folder: str | Path) -> LoadedStudy:
     return LoadedStudy(result=result, dataset=dataset, probabilities=probabilities)
 
 
+def _path_from(folder: Path, source: str) -> str | None:
+    """Say where a data source lies, seen from a folder; None for what is inside the package."""
+    if source == _INSIDE:
+        return None
+    return os.path.relpath(Path(source).resolve(), folder.resolve())
+
+
 def _data_of(data: DataResult, folder: Path) -> Dataset:
     """Load a finished study's data, whichever folder this is called in."""
-    if data.path is not None:
+    if data.path is not None and data.source != _INSIDE:
         there = folder / data.path
         if not there.exists() and not Path(data.source).exists():
             raise DataError(f"{folder / RESULTS}: its data are no longer there: {there}")
@@ -501,7 +510,7 @@ class _Runner:
         for key in doomed:
             run_folder.clear(folders[key])
         if doomed:
-            (self._folder / RESULTS).unlink(missing_ok=True)  # it would tell of those
+            remove(self._folder / RESULTS)  # it would tell of those
 
     def do_all(self, plans: list[_Plan], jobs: int) -> dict[RunKey, _Done]:
         self._jobs, self._unfinished = jobs, len(plans)
@@ -596,7 +605,7 @@ class _Runner:
             )
         self.tell(RunStarted(run=key))
         _make_folder(folder)
-        run_folder.begin(folder)
+        run_folder.begin(folder, configuration)
         begin = time.perf_counter()
         checkpoint = folder / run_folder.CHECKPOINT
         run = self.train(key, model, training, validation, config, checkpoint=checkpoint)
@@ -669,7 +678,8 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_unused(folder: Path) -> None:
-    if (folder / _LOCK).exists():
+    runs = folder.glob("*/seed-*")
+    if (folder / _LOCK).exists() or any(run_folder.holds_a_run(run) for run in runs):
         return
     try:
         StudyResult.load(folder / RESULTS)  # of a study that was copied without its hidden files
@@ -764,7 +774,7 @@ def _data_result(dataset: Dataset, study: Study, folder: Path, validation: int) 
     return DataResult(
         name=dataset.name,
         source=dataset.source,
-        path=os.path.relpath(dataset.source, folder) if Path(dataset.source).exists() else None,
+        path=_path_from(folder, dataset.source),
         fingerprint=dataset.fingerprint,
         image_shape=list(dataset.train.image_shape),
         class_names=list(dataset.class_names),

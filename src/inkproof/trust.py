@@ -123,8 +123,11 @@ def trust(
         return over_runs(values, own, level, least=0.0, most=1.0)
 
     def mean(scores: Sequence[npt.NDArray[Any]], most: float) -> Estimate:
-        own = [mean_interval(s, level, over="images", least=0.0, most=most) for s in scores]
-        return over_runs([e.value for e in own], lambda: own[0], level, least=0.0, most=most)
+        def own() -> Estimate:
+            return mean_interval(scores[0], level, over="images", least=0.0, most=most)
+
+        values = [float(one.mean()) for one in scores]
+        return over_runs(values, own, level, least=0.0, most=most)
 
     def loss_of(all_: Sequence[npt.NDArray[Any]]) -> Estimate:
         return mean([log_losses(p, truth) for p in all_], math.inf)
@@ -243,7 +246,7 @@ def _best_temperature(fitted: Sequence[Temperature]) -> str:
     if len(values) > 1:
         text += f" (median; {min(values):.2f} to {max(values):.2f})"
     if len(values) < len(fitted):
-        text += f"; in {len(fitted) - len(values)} of {counted(len(fitted), 'run')} {none}"
+        text += f"; in {len(fitted) - len(values)} of {len(fitted)} runs {none}"
     return text
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from typing import Final
 
 __all__ = [
-    "LONGEST_NAME",
     "MOST_BYTES",
     "MOST_CLASSES",
     "MOST_PIXELS",
     "extent",
-    "is_class_name",
     "shape_text",
 ]
 
@@ -24,16 +21,6 @@ MOST_PIXELS: Final = 2**20
 
 MOST_CLASSES: Final = 1000
 """Classes of a data set whose labels are numbers."""
-
-LONGEST_NAME: Final = 100
-"""Characters of a class's name."""
-
-
-def is_class_name(name: str) -> bool:
-    """Tell whether a model can have a class of this name: no control characters, and all UTF-8."""
-    return 1 <= len(name) <= LONGEST_NAME and not any(
-        unicodedata.category(character) in ("Cc", "Cs") for character in name
-    )
 
 
 def extent(shape: tuple[int, ...]) -> int:

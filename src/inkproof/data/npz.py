@@ -17,8 +17,9 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from inkproof.data.assembly import Labelled
-from inkproof.data.limits import LONGEST_NAME, MOST_BYTES, MOST_CLASSES, extent, shape_text
+from inkproof.data.limits import MOST_BYTES, MOST_CLASSES, extent, shape_text
 from inkproof.errors import DataError
+from inkproof.settings import LONGEST_CLASS_NAME
 
 __all__ = ["read_npz"]
 
@@ -66,7 +67,7 @@ def read_npz(path: Path) -> tuple[Labelled, Labelled, tuple[str, ...] | None]:
 
 
 def _names(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[str, ...]:
-    most = 4 * MOST_CLASSES * LONGEST_NAME + 4096  # four bytes a character, and a header
+    most = 4 * MOST_CLASSES * LONGEST_CLASS_NAME + 4096  # four bytes a character, and a header
     if info.file_size > most:
         raise DataError(
             f"{path}: {_NAMES}: expected at most {most:,} bytes, got {info.file_size:,}"
@@ -79,10 +80,10 @@ def _names(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple
         )
     names = tuple(map(str, array.tolist()))
     for index, name in enumerate(names):
-        if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        if not 1 <= len(name) <= LONGEST_CLASS_NAME or not name.isprintable():
             raise DataError(
-                f"{path}: {_NAMES}[{index}]: expected 1 to {LONGEST_NAME} printable characters, "
-                f"got {name[:40]!r}"
+                f"{path}: {_NAMES}[{index}]: expected 1 to {LONGEST_CLASS_NAME} printable "
+                f"characters, got {name[:40]!r}"
             )
         if name in names[:index]:
             raise DataError(f"{path}: {_NAMES}: expected different names, got {name!r} twice")

@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from inkproof.data.assembly import Labelled
 from inkproof.data.limits import (
-    LONGEST_NAME,
     MOST_BYTES,
     MOST_CLASSES,
     MOST_PIXELS,
-    is_class_name,
     shape_text,
 )
 from inkproof.errors import DataError
+from inkproof.settings import LONGEST_CLASS_NAME, is_class_name
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,8 +77,8 @@ def read_pictures(folder: Path, class_names: tuple[str, ...]) -> Labelled:
     for path in found:
         if not is_class_name(path.name):
             raise DataError(
-                f"{folder}: expected folders' names of 1 to {LONGEST_NAME} printable characters "
-                f"in UTF-8, got {path.name[:40]!r}"
+                f"{folder}: expected folders' names of 1 to {LONGEST_CLASS_NAME} printable "
+                f"characters in UTF-8, got {path.name[:40]!r}"
             )
     unknown = [path for path in found if path.name not in class_names]
     if unknown:

@@ -115,7 +115,7 @@ def _from_tables(folder: Path, train_csv: Path, source: str, name: str) -> Datas
         if path in (train_csv, test_csv):
             continue
         if held is None and path.stem.lower() in _VALIDATION:
-            raise _unclear(folder, path)
+            raise _unclear(folder, path, without_labels=test_csv)
         passed_over.append(f"the table {path.name!r}")
     passed_over += _folders_besides(folder)
     names = numbered_classes(table, held)
@@ -133,7 +133,7 @@ def _from_class_folders(folder: Path, source: str, name: str) -> Dataset:
     held = folder / "test"
     if not held.is_dir():
         for path in class_folders(folder):
-            if path != top and class_folders(path):
+            if path != top and any(map(loose_pictures, class_folders(path))):
                 raise _unclear(folder, path)
     test = read_pictures(held, class_names) if held.is_dir() else None
     passed_over = (
@@ -155,8 +155,13 @@ def _training_folder(folder: Path) -> Path:
     return folder if is_class else train
 
 
-def _unclear(folder: Path, path: Path) -> DataError:
+def _unclear(folder: Path, path: Path, without_labels: Path | None = None) -> DataError:
     """Refuse to guess whether images that are called neither train nor test are for the test."""
+    if without_labels is not None:
+        return DataError(
+            f"{without_labels}: has no labels, and it is not said whether {path.name!r} is for the "
+            f"test; move {path.name!r} away to have a sixth of the training images as test"
+        )
     wanted = "test" if path.is_dir() else "test.csv"
     return DataError(
         f"{folder}: expected the test images in {wanted!r}, got {path.name!r}; rename it to "

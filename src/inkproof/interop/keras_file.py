@@ -38,7 +38,16 @@ from inkproof.storage import write_bytes
 if TYPE_CHECKING:
     from inkproof.model import Model
 
-__all__ = ["ARGUMENTS", "CONFIG", "WEIGHTS", "group_names", "h5py", "keras_bytes", "write_keras"]
+__all__ = [
+    "ARGUMENTS",
+    "CONFIG",
+    "WEIGHTS",
+    "free_name",
+    "group_names",
+    "h5py",
+    "keras_bytes",
+    "write_keras",
+]
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.weights.h5"
@@ -119,31 +128,31 @@ def _parts(model: Model) -> Iterator[_Part]:
     """Go through the layers as Keras has them, the input first, each sum after what it adds."""
     names: dict[str, str] = {}  # those of ours that TensorFlow would refuse, made plain
     for place in walk(model.layers, model.layer_input_shape):
-        names[str(place.layer.name)] = _free(_plain(str(place.layer.name)), names)
+        names[str(place.layer.name)] = free_name(_plain(str(place.layer.name)), names.values())
     shape, steps = model.input_shape, model.preprocessing
-    before = _free("input_layer", names)
+    before = free_name("input_layer", names.values())
     arguments = {"batch_shape": [None, *shape], "ragged": False, "sparse": False}
     yield _Part(kind="InputLayer", name=before, arguments=arguments, inputs=(), input_shapes=())
     if (steps.scale, steps.offset) != (1.0, 0.0):
         arguments = {"offset": steps.offset, "scale": steps.scale}
-        name = _free("rescaling", names)
+        name = free_name("rescaling", names.values())
         yield _one("Rescaling", name, arguments, before, shape)
         before = name
     if steps.flatten:
-        name = _free("flatten_inputs", names)
+        name = free_name("flatten_inputs", names.values())
         yield _one("Flatten", name, {"data_format": "channels_last"}, before, shape)
         before = name
     yield from _chain(model.layers, before, model.layer_input_shape, names)
 
 
 def _plain(name: str) -> str:
-    """Give a name of letters, digits, ``_``, ``-`` and dots that begins with none of those."""
+    """Give a name without spaces that begins with no ``_``, as TensorFlow wants it."""
     return name.replace(" ", "_").lstrip("_") or "layer"
 
 
-def _free(stem: str, names: Mapping[str, str]) -> str:
-    """Give the stem, or with a number what no layer is called."""
-    taken = set(names.values())
+def free_name(stem: str, names: Iterable[str]) -> str:
+    """Give the stem, or the stem with a number where that is among the names."""
+    taken = set(names)
     numbered = (f"{stem}_{n}" if n else stem for n in range(len(taken) + 1))
     return next(name for name in numbered if name not in taken)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import re
 import reprlib
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,19 +31,28 @@ from inkproof.errors import (
     StorageError,
     UnsupportedError,
 )
-from inkproof.interop.keras_file import ARGUMENTS, CONFIG, WEIGHTS, group_names, h5py
-from inkproof.layers import Layer, Residual, Shape, layer_from_config, walk
+from inkproof.interop.keras_file import (
+    ARGUMENTS,
+    CONFIG,
+    WEIGHTS,
+    free_name,
+    group_names,
+    h5py,
+)
+from inkproof.layers import LEAKY_SLOPE, Activation, Layer, Residual, Shape, layer_from_config, walk
 from inkproof.model import Model
 from inkproof.model_file import parse_object
 from inkproof.preprocessing import Preprocessing, checked_input_shape, is_image_shape
 
 __all__ = ["read_keras"]
 
+_LONGEST_NAME: Final = 80  # of a layer, with room for a number behind it
 _MAX_CONFIG_BYTES: Final = 4 << 20
 _MAX_EXTRA_BYTES: Final = 16 << 20  # of a file of weights, beside its numbers
 _ITEM_BYTES: Final = 4
+_MOST: Final = 1e30
+_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SLOTS: Final = 4  # a weight, and at most three numbers of an optimizer for it
-_LEAKY_SLOPE: Final = 0.2
 # Arguments that must have this value, Keras' own default, where a layer has them.
 _FIXED: Final[Mapping[str, object]] = {
     "axis": -1,
@@ -59,7 +68,7 @@ _FIXED: Final[Mapping[str, object]] = {
 }
 # Layers that are an activation: its name, and the slope that it must have.
 _ACTIVATIONS: Final[Mapping[str, tuple[str, float]]] = {
-    "LeakyReLU": ("leaky_relu", _LEAKY_SLOPE),
+    "LeakyReLU": ("leaky_relu", LEAKY_SLOPE),
     "ReLU": ("relu", 0.0),
     "Softmax": ("softmax", 0.0),
 }
@@ -73,6 +82,7 @@ def read_keras(
     offset: float = 0.0,
     input_shape: Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
+    from_logits: bool = False,
 ) -> Model:
     """Read a Sequential or Functional model that Keras 3 has saved; the file need not be trusted.
 
@@ -86,14 +96,17 @@ def read_keras(
         ``scale`` is needed for images where the file does not begin with a Rescaling layer
     input_shape : (height, width, channels) of the images where the file takes them flattened
     class_names : one for each output; without them the classes are called "0", "1", ...
+    from_logits : whether the last layer gives logits, as that of a model does whose loss has
+        ``from_logits=True``; a softmax is put behind it
 
     Raises
     ------
     ConfigurationError : ``scale`` missing, or given for a file that has its own; an ``input_shape``
-        that does not fit
+        that does not fit; no softmax at the end, or one and ``from_logits``
     FileFormatError : damaged, cut off, or not Keras 3's
     MissingExtraError : the package h5py is not installed
-    ModelError : ``class_names`` that do not fit
+    ModelError : layers that do not fit one another or are too large; other ``class_names`` than
+        outputs
     StorageError : it cannot be read
     UnsupportedError : a layer or an argument that Inkproof has not; the message names it
     """
@@ -104,13 +117,18 @@ def read_keras(
             described = _described(parse_object(text, f"{where}: {CONFIG}"), where)
         outer, preprocessing = _inputs(described, scale, offset, input_shape, where)
         layers = _joined(described, where)
-        made = partial(Model, layers, input_shape=outer, preprocessing=preprocessing)
+        _end_in_softmax(layers, from_logits, where)
         try:
-            model = made(name=described.name)
+            model = Model(
+                layers,
+                input_shape=outer,
+                name=described.name,
+                class_names=class_names,
+                preprocessing=preprocessing,
+            )
         except (ConfigurationError, ModelError) as error:
-            raise FileFormatError(f"{where}: {error}") from error
-        if class_names is not None:
-            model = made(name=described.name, class_names=class_names)
+            error.args = (f"{where}: {error}",)  # keeps the class
+            raise
         most = _SLOTS * _ITEM_BYTES * model.count_params() + _MAX_EXTRA_BYTES
         arrays = _member(archive, WEIGHTS, most, where)
     try:
@@ -144,6 +162,8 @@ class _Described:
     nodes: tuple[_Node, ...]
     groups: Mapping[str, str]
     """Layer's name -> its group in the file of weights."""
+    called: Mapping[str, str]
+    """Layer's name -> what it is called here, where names are plainer."""
 
 
 # --- The configuration ---------------------------------------------------------------------------
@@ -184,14 +204,24 @@ def _described(config: Mapping[str, Any], where: str) -> _Described:
         rescaling = _number(first, "scale"), _number(first, "offset")
     if is_functional and _names(inner["output_layers"]) != [rest[-1].name]:
         raise UnsupportedError(f"{where}: expected one output, that of the last layer")
+    called: dict[str, str] = {}
+    for node in rest:
+        called[node.name] = free_name(_plain(node.name), called.values())
     return _Described(
-        name=inner["name"],
+        name=_plain(inner["name"]),
+        called=called,
         shape=shape,
         rescaling=rescaling,
         origin=first.name,
         nodes=tuple(rest),
         groups=groups,
     )
+
+
+def _plain(name: str) -> str:
+    """Give a name that a layer of ours can have: what cannot stand in one becomes ``_``."""
+    text = re.sub(r"[^A-Za-z0-9_.\- ]", "_", name)[:_LONGEST_NAME]
+    return re.sub(r"^[.\- ]+|[. ]+$", "", text) or "layer"
 
 
 def _node(layer: Mapping[str, Any], where: str, is_functional: bool) -> _Node:
@@ -231,6 +261,8 @@ def _number(node: _Node, key: str) -> float:
     value = node.arguments[key]
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise UnsupportedError(f"{node.where}: {key} must be one number, got {reprlib.repr(value)}")
+    if not abs(value) < _MOST:
+        raise UnsupportedError(f"{node.where}: {key} must be within what float32 holds")
     return float(value)
 
 
@@ -260,6 +292,19 @@ def _inputs(
     return outer, Preprocessing(scale=scale, offset=offset, flatten=flattens)
 
 
+def _end_in_softmax(layers: list[Layer], from_logits: bool, where: str) -> None:
+    is_softmax = getattr(layers[-1], "activation", None) == "softmax"
+    if is_softmax and from_logits:
+        raise ConfigurationError(f"{where}: has a softmax at its end, got from_logits")
+    if not is_softmax and not from_logits:
+        raise ConfigurationError(
+            f"{where}: has no softmax at its end: say --from-logits (from_logits=True) if its last "
+            "layer gives logits"
+        )
+    if from_logits:
+        layers.append(Activation("softmax"))
+
+
 def _joined(described: _Described, where: str) -> list[Layer]:
     """Make the layers, and a Residual of each sum and what is between its two summands."""
     names: list[str] = []
@@ -269,7 +314,7 @@ def _joined(described: _Described, where: str) -> list[Layer]:
         if node.kind == "Add":
             begin = _skipped(node, current, described.origin, names)
             try:
-                layers[begin:] = [Residual(layers[begin:], name=node.name)]
+                layers[begin:] = [Residual(layers[begin:], name=described.called[node.name])]
             except ConfigurationError as error:
                 raise UnsupportedError(f"{node.where}: {error}") from error
             names[begin:] = [node.name]
@@ -279,7 +324,7 @@ def _joined(described: _Described, where: str) -> list[Layer]:
                 f"{node.where}: layers must follow one another: expected the output of "
                 f"{current!r}, got {', '.join(map(repr, node.inputs))}"
             )
-        layers.append(_layer(node))
+        layers.append(_layer(node, described.called[node.name]))
         names.append(node.name)
     if not layers:
         raise FileFormatError(f"{where}: no layers")
@@ -298,7 +343,7 @@ def _skipped(node: _Node, current: str, origin: str, names: Sequence[str]) -> in
     return places.index(others[0])
 
 
-def _layer(node: _Node) -> Layer:
+def _layer(node: _Node, name: str) -> Layer:
     given = node.arguments
     if node.kind in _ACTIVATIONS:
         activation, slope = _ACTIVATIONS[node.kind]
@@ -318,7 +363,7 @@ def _layer(node: _Node) -> Layer:
                 f"{node.where}: {key} must be {value!r}, got {reprlib.repr(given[key])}"
             )
     try:
-        return layer_from_config({"type": kind, "name": node.name, **arguments}, where=node.where)
+        return layer_from_config({"type": kind, "name": name, **arguments}, where=node.where)
     except ConfigurationError as error:
         raise UnsupportedError(str(error)) from error
 
@@ -330,8 +375,9 @@ def _weights(
     model: Model, described: _Described, content: bytes, where: str
 ) -> list[npt.NDArray[np.float32]]:
     package = h5py()
+    groups = {described.called[name]: described.groups[name] for name in described.called}
     wanted = [
-        (f"layers/{described.groups[str(place.layer.name)]}/vars/{index}", spec.shape)
+        (f"layers/{groups[str(place.layer.name)]}/vars/{index}", spec.shape)
         for place in walk(model.layers, model.layer_input_shape)
         for index, spec in enumerate(place.own_weights)
     ]
@@ -369,7 +415,7 @@ def _archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except InkproofError:
         raise
-    except zipfile.BadZipFile as error:
+    except (NotImplementedError, zipfile.BadZipFile) as error:
         raise FileFormatError(
             f"{path}: not a .keras file of Keras 3, or damaged: {error}"
         ) from error
@@ -379,14 +425,17 @@ def _archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
 
 def _member(archive: zipfile.ZipFile, name: str, most: int, where: str) -> bytes:
     try:
-        size = archive.getinfo(name).file_size
+        info = archive.getinfo(name)
     except KeyError as error:
         raise FileFormatError(f"{where}: not a .keras file of Keras 3: no {name} in it") from error
+    if info.compress_type not in _COMPRESSIONS or info.flag_bits & 1:
+        raise FileFormatError(f"{where}: {name}: expected it stored or deflated, not encrypted")
+    size = info.file_size
     if size > most:
         raise FileFormatError(f"{where}: {name}: expected at most {most:,} bytes, got {size:,}")
     try:
         return archive.read(name)
-    except (EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+    except (EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error) as error:
         raise FileFormatError(f"{where}: {name}: damaged: {error}") from error
 
 

@@ -1,9 +1,10 @@
 """A model as an ONNX graph, which ONNX Runtime and many other programs run.
 
 The graph takes what the model takes, raw: ``images`` uint8 (n, height, width, channels), 0-255, or
-``inputs`` float32 (n, features); and gives ``probabilities`` float32 (n, classes). Opset 17, of
-2022: what it needs, programs have had for years. ONNX wants channels before rows, so images are
-turned once at the beginning and, where there is a Flatten, once back.
+``inputs`` float32 (n, features); and gives ``probabilities`` float32 (n, classes), or ``outputs``
+if there is no softmax at its end. Opset 17, of 2022: what it needs, programs have had for years.
+ONNX wants channels before rows, so images are turned once at the beginning and, where there is a
+Flatten, once back.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from inkproof.errors import MissingExtraError
 from inkproof.layers import (
+    LEAKY_SLOPE,
     Activation,
     AveragePool2D,
     BatchNormalization,
@@ -43,7 +45,6 @@ __all__ = ["onnx_bytes", "write_onnx"]
 _OPSET: Final = 17
 _IR_VERSION: Final = 8  # the one that came with the opset
 _IMAGE_AXES: Final = 3
-_LEAKY_SLOPE: Final = 0.2
 _TO_CHANNELS_FIRST: Final = (0, 3, 1, 2)
 _TO_CHANNELS_LAST: Final = (0, 2, 3, 1)
 _PLAIN: Final = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
@@ -80,13 +81,15 @@ def onnx_bytes(model: Model) -> bytes:
     value = graph.chain(model.layers, value, model.layer_input_shape)
     if len(model.output_shape) == _IMAGE_AXES:
         value = graph.with_channels_last(value, "/turned_back")
-    graph.give(value, "probabilities")
+    gives_shares = getattr(model.layers[-1], "activation", None) == "softmax"
+    output = "probabilities" if gives_shares else "outputs"
+    graph.give(value, output)
     described = onnx.helper.make_model(
         onnx.helper.make_graph(
             graph.nodes,
             "inkproof",
             [graph.described(name, kind, shape)],
-            [graph.described("probabilities", "FLOAT", model.output_shape)],
+            [graph.described(output, "FLOAT", model.output_shape)],
             graph.constants,
         ),
         opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
@@ -206,7 +209,7 @@ class _Graph:
         if activation == "softmax":
             return self._add("Softmax", [value], f"{name}/softmax", axis=1)
         if activation == "leaky_relu":
-            return self._add("LeakyRelu", [value], f"{name}/leaky_relu", alpha=_LEAKY_SLOPE)
+            return self._add("LeakyRelu", [value], f"{name}/leaky_relu", alpha=LEAKY_SLOPE)
         if activation == "gelu":  # x / 2 (1 + erf(x / sqrt(2))); ONNX has it from opset 20 on
             root = self._constant(f"{name}/root", np.float32(np.sqrt(0.5)))
             half = self._constant(f"{name}/half", np.float32(0.5))

@@ -6,6 +6,7 @@ It needs the extra: ``pip install 'inkproof[sklearn]'``.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from inkproof.layers import Dense, Layer
 from inkproof.model import Model
 from inkproof.optimizers import Adam, Optimizer
 from inkproof.schedules import Schedule
+from inkproof.settings import is_class_name
 from inkproof.training_config import TrainingConfig
 
 try:
@@ -32,7 +34,6 @@ except ModuleNotFoundError as _error:
 __all__ = ["InkproofClassifier"]
 
 _SEEDS: Final = 1 << 31
-_MAX_NAME: Final = 100
 _WHITE: Final = 255
 
 
@@ -44,7 +45,7 @@ class InkproofClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    hidden_layer_sizes : units of each hidden layer, as in ``MLPClassifier``
+    hidden_layer_sizes : units of each hidden layer, or of the only one, as in ``MLPClassifier``
     activation : of the hidden layers, such as ``"relu"``
     layers : Inkproof's layers in place of the two above, such as ``[Conv2D(32, 3), Flatten()]``,
         without the output layer, which is added: Dense, a unit for each class, softmax
@@ -66,7 +67,7 @@ class InkproofClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = (500, 500),
+        hidden_layer_sizes: Sequence[int] | int = (500, 500),
         *,
         activation: str = "relu",
         layers: Sequence[Layer] | None = None,
@@ -155,15 +156,20 @@ class InkproofClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _new_model(self, classes: npt.NDArray[Any], features: int, seed: int) -> Model:
         hidden = self.layers
         if hidden is None:
-            hidden = [Dense(units, activation=self.activation) for units in self.hidden_layer_sizes]
-        shape = (features,) if self.image_shape is None else tuple(self.image_shape)
-        if math.prod(shape) != features:
-            raise ConfigurationError(
-                f"InkproofClassifier.image_shape: expected {features} numbers, those of a row of "
-                f"X, got {shape}"
-            )
+            sizes = self.hidden_layer_sizes
+            sizes = sizes if isinstance(sizes, Sequence) else [sizes]
+            hidden = [Dense(units, activation=self.activation) for units in sizes]
+        shape: tuple[int, ...] = (features,)
+        if self.image_shape is not None:
+            given = self.image_shape
+            if not isinstance(given, Sequence) or len(given) != 3 or math.prod(given) != features:
+                raise ConfigurationError(
+                    "InkproofClassifier.image_shape must be (height, width, channels) of the "
+                    f"{features} numbers of a row of X, got {reprlib.repr(given)}"
+                )
+            shape = tuple(given)
         names = [str(label) for label in classes]
-        are_names = all(name.isprintable() and 1 <= len(name) <= _MAX_NAME for name in names)
+        are_names = all(map(is_class_name, names))
         return Model(
             [*hidden, Dense(len(names), activation="softmax")],
             input_shape=shape,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from inkproof.layers.base import (
     ACTIVATIONS,
+    LEAKY_SLOPE,
     MAX_UNITS,
     Initializer,
     Layer,
@@ -47,6 +48,7 @@ from inkproof.layers.structure import (
 __all__ = [
     "ACTIVATIONS",
     "LAYERS",
+    "LEAKY_SLOPE",
     "MAX_DEPTH",
     "MAX_KERNEL",
     "MAX_POOL",

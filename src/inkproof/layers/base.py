@@ -16,6 +16,7 @@ from inkproof.errors import ConfigurationError, UnknownNameError
 
 __all__ = [
     "ACTIVATIONS",
+    "LEAKY_SLOPE",
     "MAX_UNITS",
     "Initializer",
     "Layer",
@@ -38,6 +39,7 @@ Initializer: TypeAlias = Literal["glorot_uniform", "ones", "zeros"]
 
 ACTIVATIONS: Final = ("gelu", "leaky_relu", "linear", "relu", "sigmoid", "softmax", "tanh")
 """Keras' functions of these names: leaky_relu with a slope of 0.2, gelu with the error function."""
+LEAKY_SLOPE: Final = 0.2
 MAX_UNITS: Final = 1 << 20
 _MAX_NAME: Final = 100
 _NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.\- ]*[A-Za-z0-9_\-])?")
