@@ -20,6 +20,7 @@ from PIL import Image
 
 import inkproof
 from inkproof import cli, interop
+from inkproof.wording import classes_counted
 
 STUDY = """
 name = "tiny"
@@ -246,7 +247,11 @@ def test_a_p_value_is_never_written_as_0(p, text):
 
 
 def test_one_class_is_not_one_classes():
-    assert [cli._classes(count) for count in (1, 2, 10)] == ["1 class", "2 classes", "10 classes"]
+    assert [classes_counted(count) for count in (1, 2, 10)] == [
+        "1 class",
+        "2 classes",
+        "10 classes",
+    ]
 
 
 def test_json_has_null_for_what_is_not_finite(capsys):

@@ -163,6 +163,7 @@ def data(
     """Show what a data set holds and what is wrong with it."""
     import inkproof
     from inkproof.data import describe
+    from inkproof.wording import classes_counted
 
     dataset = inkproof.load(source)
     about = describe(dataset)
@@ -177,7 +178,7 @@ def data(
     height, width, channels = dataset.train.image_shape
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
     typer.echo(
-        f"{_safe(about.name)}: {height}x{width} {kind}, {_classes(len(dataset.class_names))}"
+        f"{_safe(about.name)}: {height}x{width} {kind}, {classes_counted(len(dataset.class_names))}"
     )
     for split in (dataset.train, dataset.test):
         shape = split.pixels.shape if channels == 1 else split.images.shape
@@ -823,10 +824,6 @@ def _p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _classes(count: int) -> str:
-    return f"{count} class" if count == 1 else f"{count} classes"
-
-
 def _loss(estimate: Estimate) -> str:
     value = f"{estimate.value:.4f}"
     if estimate.low is None or estimate.high is None:
@@ -984,11 +981,12 @@ def _check_fits(model: Model, path: Path, split: Split) -> None:
     """Refuse a split of other images or other classes than the model's."""
     from inkproof.errors import ModelError
     from inkproof.evaluation import check_class_names
+    from inkproof.wording import classes_counted
 
     _check_images(model, path, split)
     if split.num_classes != model.num_classes:
         raise ModelError(
-            f"{path}: the model tells {_classes(model.num_classes)} apart, "
+            f"{path}: the model tells {classes_counted(model.num_classes)} apart, "
             f"the data have {split.num_classes}"
         )
     check_class_names(model.class_names, split.class_names, where=str(path))

@@ -202,14 +202,16 @@ def other_settings(folder: Path, configuration: dict[str, Any]) -> str | None:
         return _difference(_read_object(folder / _RECORD)["configuration"], asked)
     except (OSError, ValueError, KeyError):
         begun = unfinished(folder / CHECKPOINT)
+    if begun is None:
+        return None
     try:
         there = _read_object(folder / _ASKED)
         epochs, wanted = (settings["training"]["epochs"] for settings in (there, asked))
         difference = _difference(_without_free(there), _without_free(asked))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if begun is None or difference is not None:
-        return None if begun is None else difference
+    if difference is not None:
+        return difference
     if begun.epochs > wanted:
         return f"{counted(begun.epochs, 'epoch')} of training are done there, {wanted} asked for"
     # Where the learning rate hangs on how many epochs there are, other ones are another training.

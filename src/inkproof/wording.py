@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["counted", "ending", "fixed", "nats", "percent", "points", "printable", "seeds_listed"]
+__all__ = [
+    "classes_counted",
+    "counted",
+    "ending",
+    "fixed",
+    "nats",
+    "percent",
+    "points",
+    "printable",
+    "seeds_listed",
+]
 
 _WORDS: Final = (
     *("no", "one", "two", "three", "four", "five", "six"),
@@ -50,6 +60,11 @@ def counted(n: int, noun: str) -> str:
     """Write a count with its noun, in words up to twelve: ``six runs``, ``10,000 images``."""
     number = _WORDS[n] if 0 <= n < len(_WORDS) else f"{n:,}"
     return f"{number} {noun if n == 1 else noun + 's'}"
+
+
+def classes_counted(n: int) -> str:
+    """Write a number of classes, in figures: ``1 class``, ``10 classes``."""
+    return f"{n} class" if n == 1 else f"{n} classes"
 
 
 def seeds_listed(seeds: list[int], *, most: int = 8) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from inkproof.data.limits import shape_text
 from inkproof.errors import ConfigurationError, DataError
 from inkproof.randomness import Use, permutation
+from inkproof.wording import classes_counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -232,7 +233,7 @@ def _classes(names: tuple[str, ...]) -> str:
     """Write how many classes there are and the names of some: ``3 classes: 'a', 'b', 'c'``."""
     shown = ", ".join(map(repr, names[:_MOST_NAMED]))
     more = ", ..." if len(names) > _MOST_NAMED else ""
-    return f"{len(names)} class{'es' * (len(names) != 1)}: {shown}{more}"
+    return f"{classes_counted(len(names))}: {shown}{more}"
 
 
 def fingerprint(train: Split, test: Split) -> str:
