@@ -178,9 +178,10 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
         }
     }
     inputs.row_begins.back() = count;
-    if (inputs.row_values.size() < count + VL) {
-        inputs.row_values = Buffer<float>(count + count / 8 + VL);
-        inputs.row_inputs = Buffer<std::uint16_t>(count + count / 8 + VL);
+    const std::size_t room = static_cast<std::size_t>(count) + std::max(VL, HELD);
+    if (inputs.row_values.size() < room) {
+        inputs.row_values = Buffer<float>(room + count / 8);
+        inputs.row_inputs = Buffer<std::uint16_t>(room + count / 8);
     }
     // By whole vectors: what is beyond a row's last is overwritten by the next row.
     const auto bring = [&](const auto* values, float scale) {

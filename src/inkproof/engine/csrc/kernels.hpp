@@ -17,6 +17,8 @@
 // shared machine, has half of its time for instructions, and those that only count cost as much.
 #pragma once
 
+#include <algorithm>
+
 #include "buffer.hpp"
 #include "simd.hpp"
 
@@ -31,6 +33,7 @@ namespace inkproof {
 //   FEW_PANELS              one lane of a dense layer so many panels at a time
 //   PANELS_AT_ONCE          panels that a forward product works on together
 //   SPARSE_PANELS           panels that the two products of sparse inputs work on together
+//   LISTS_AT_ONCE           lanes or inputs that go together in those
 //   BITS_PAY_BELOW          share of a hidden layer's inputs that are not zero, below which each
 //                           lane's zeros are left out
 //   PANELS_IN_CACHE         at most updated and then used while the second-level cache has them
@@ -38,19 +41,19 @@ namespace inkproof {
 //   ASKS_AHEAD              whether a tile on the way back asks for the next one's weights
 #if INKPROOF_VL == 16
 constexpr int TILE = 8, TILE_VECTORS = 2, TILE_ALONE = 16, UPDATE_INPUTS = 12, UPDATE_PANELS = 2;
-constexpr int PANELS_AT_ONCE = 8, SPARSE_PANELS = 8;
+constexpr int PANELS_AT_ONCE = 8, SPARSE_PANELS = 8, LISTS_AT_ONCE = 2;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 8;
 constexpr bool ASKS_AHEAD = false;
-constexpr float BITS_PAY_BELOW = 0.62f;
+constexpr float BITS_PAY_BELOW = 0.78f;
 #elif INKPROOF_VL == 8
 constexpr int TILE = 6, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 6, UPDATE_PANELS = 1;
-constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6;
+constexpr int PANELS_AT_ONCE = 4, SPARSE_PANELS = 6, LISTS_AT_ONCE = 1;
 constexpr int PANELS_IN_CACHE = 12, PANELS_A_TASK = 4;
 constexpr bool ASKS_AHEAD = true;
 constexpr float BITS_PAY_BELOW = 0.7f;
 #else
 constexpr int TILE = 4, TILE_VECTORS = 2, TILE_ALONE = 8, UPDATE_INPUTS = 3, UPDATE_PANELS = 1;
-constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2;
+constexpr int PANELS_AT_ONCE = 2, SPARSE_PANELS = 2, LISTS_AT_ONCE = 1;
 constexpr int PANELS_IN_CACHE = 8, PANELS_A_TASK = 4;
 constexpr bool ASKS_AHEAD = false;
 constexpr float BITS_PAY_BELOW = 0.6f;
@@ -316,61 +319,135 @@ static inline std::uint32_t filled_bits(const float* numbers) {
     return bits;
 }
 
-// Values of what has a bit: one after the other, or each at its place.
-struct InOrder {
-    float operator()(std::size_t) { return *next++; }
-    const float* next;
+// Some values in a row, of which one at a time is then picked. From registers, if the processor can:
+// the rows take all the loads that it has.
+#if INKPROOF_VL == 16 && defined(__AVX512F__)
+constexpr bool PICKS = true;
+constexpr int HELD = 2 * VL;
+typedef VI Place;
+struct Held {
+    void read(const float* from) {
+        std::memcpy(&low, from, sizeof low);
+        std::memcpy(&high, from + VL, sizeof high);
+    }
+    V at(Place place) const {
+        return reinterpret_cast<V>(_mm512_permutex2var_ps(reinterpret_cast<__m512>(low),
+                                                          reinterpret_cast<__m512i>(place),
+                                                          reinterpret_cast<__m512>(high)));
+    }
+    V low, high;
 };
-struct InPlace {
-    float operator()(std::size_t k) const { return at[k]; }
-    const float* at;
+#else
+constexpr bool PICKS = false;
+constexpr int HELD = WORD;
+typedef int Place;
+struct Held {
+    void read(const float* values) { from = values; }
+    V at(Place place) const { return splat(from[place]); }
+    const float* from;
 };
+#endif
 
-// sum[unit] += sum over the bits of a word of value row[unit], for P panels.
-template <int P, typename Values>
-__attribute__((always_inline)) static inline void add_filled(V (&sum)[P * VP], const float* rows,
+// Whether the values of what has a bit come one after the other, or each at its place.
+enum class Values { in_order, in_place };
+
+// sum[i][unit] += sum over the bits of a word of value row[unit], for N words and P panels. The words
+// go together while all have bits: a loop's end, which no processor foresees, then costs less. HELD
+// values may be read from where they begin, and those in place are no more. Those in order are left
+// where the next word's begin.
+template <Values KIND, int P, int N>
+__attribute__((always_inline)) static inline void add_filled(V (&sum)[N][P * VP], const float* rows,
                                                              std::size_t row_stride,
                                                              std::size_t panel_stride,
-                                                             std::uint64_t filled,
-                                                             Values& values) {
-    for (; filled != 0; filled &= filled - 1) {
-        const auto k = static_cast<std::size_t>(__builtin_ctzll(filled));
-        const V value = splat(values(k));
+                                                             std::uint64_t (&filled)[N],
+                                                             const float* (&values)[N]) {
+    const auto add = [&](int i, std::size_t k, V value) __attribute__((always_inline)) {
         const float* row = rows + k * row_stride;
         __asm__("" : "+r"(row));  // one address, or the compiler works out one for each vector
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
             for (int j = 0; j < VP; ++j)
-                sum[p * VP + j] += value * load(row + p * panel_stride + j * VL);
+                sum[i][p * VP + j] += value * load(row + p * panel_stride + j * VL);
+        filled[i] &= filled[i] - 1;
+    };
+    const auto place_of = [](std::size_t k) __attribute__((always_inline)) {
+        return Place{} + static_cast<std::int32_t>(k);
+    };
+    Held held[N];
+    int together = HELD;
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+        held[i].read(values[i]);
+        together = std::min(together, __builtin_popcountll(filled[i]));
+    }
+    Place next{};
+    for (int n = 0; n < together; ++n, next += 1)
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i) {
+            const auto k = static_cast<std::size_t>(__builtin_ctzll(filled[i]));
+            add(i, k, held[i].at(KIND == Values::in_order ? next : place_of(k)));
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+        if (KIND == Values::in_order) values[i] += together;
+        while (filled[i] != 0) {
+            const auto k = static_cast<std::size_t>(__builtin_ctzll(filled[i]));
+            add(i, k, KIND == Values::in_order ? splat(*values[i]++) : held[i].at(place_of(k)));
+        }
     }
 }
 
-// y[unit] += sum over a lane's inputs of value w[input][unit], for one lane and some words of inputs.
-template <int P, typename Values>
+// y[unit] += sum over a lane's inputs of value w[input][unit], for N lanes and some words of inputs.
+// filled: of the lanes, apart by filled_stride.
+template <Values KIND, int P, int N>
 static inline void sparse_forward(const float* w, std::size_t panel_stride,
-                                  const std::uint64_t* filled, int words, Values values, float* y) {
-    V sum[P * VP];
+                                  const std::uint64_t* filled, std::size_t filled_stride, int words,
+                                  const float* (&values)[N], float* y) {
+    V sum[N][P * VP];
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i)
 #pragma GCC unroll 16
-    for (int j = 0; j < P * VP; ++j) sum[j] = load(y + j * VL);
-    for (int word = 0; word < words; ++word, w += WORD * PANEL)
-        add_filled<P>(sum, w, PANEL, panel_stride, filled[word], values);
+        for (int j = 0; j < P * VP; ++j) sum[i][j] = load(y + (i * P * VP + j) * VL);
+    for (int word = 0; word < words; ++word, w += WORD * PANEL) {
+        std::uint64_t bits[N];
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < N; ++i)
+            std::memcpy(&bits[i], filled + i * filled_stride + word, sizeof bits[i]);
+        add_filled<KIND, P>(sum, w, PANEL, panel_stride, bits, values);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i)
 #pragma GCC unroll 16
-    for (int j = 0; j < P * VP; ++j) store(y + j * VL, sum[j]);
+        for (int j = 0; j < P * VP; ++j) store(y + (i * P * VP + j) * VL, sum[i][j]);
 }
 
-// g[unit] = sum over an input's lanes of value t[lane][unit], for one input, whose weights are at
-// `at`; add: adds that to sums.
-template <int P, typename Use, typename Add>
-static inline void sparse_update(const Use use, std::size_t at, std::size_t panel_stride, Add&& add) {
-    V sum[P * VP];
+// g[unit] = sum over an input's lanes of value t[lane][unit], for N inputs, whose weights are at `at`;
+// add: adds that to sums.
+template <int P, int N, typename Use, typename Add>
+static inline void sparse_update(const Use use, const std::size_t (&at)[N],
+                                 std::size_t panel_stride, Add&& add) {
+    V sum[N][P * VP];
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i)
 #pragma GCC unroll 16
-    for (int j = 0; j < P * VP; ++j) sum[j] = V{};
+        for (int j = 0; j < P * VP; ++j) sum[i][j] = V{};
     add(sum);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i)
 #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p)
+        for (int p = 0; p < P; ++p)
 #pragma GCC unroll 16
-        for (int j = 0; j < VP; ++j) use(at + p * panel_stride + j * VL, sum[p * VP + j]);
+            for (int j = 0; j < VP; ++j) use(at[i] + p * panel_stride + j * VL, sum[i][p * VP + j]);
+}
+
+// Calls f(Int<n>, first) for each LISTS_AT_ONCE things of a range, and for what is left one by one.
+template <typename F>
+static inline void few_at_once(Range range, F&& f) {
+    int i = range.begin;
+    for (; i + LISTS_AT_ONCE <= range.end; i += LISTS_AT_ONCE) f(Int<LISTS_AT_ONCE>{}, i);
+    if constexpr (LISTS_AT_ONCE > 1)
+        for (; i < range.end; ++i) f(Int<1>{}, i);
 }
 
 // --- The same sum for so few lanes that units are the vector -------------------------------------

@@ -12,6 +12,8 @@ namespace {
 constexpr int INFERENCE_LANES = 128;
 constexpr int LIST_PAYS = 16;        // a list that leaves out less than 1 of so many inputs does not
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
+// How a word's values lie in Rows::by_lane: in order, where it pays to pick them from registers.
+constexpr Values ROW_VALUES = PICKS ? Values::in_order : Values::in_place;
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
@@ -78,9 +80,9 @@ Batch Network::make_batch(int lanes, int members) const {
             if (layers_[i].by_bits) {
                 const int words = Data::parts(static_cast<int>(inputs));
                 rows[i].filled_lanes = Buffer<std::uint32_t>(blocks * inputs);
-                rows[i].filled_inputs = Buffer<std::uint16_t>(
-                    blocks * BLOCK * static_cast<std::size_t>(words * PANELS_A_WORD));
-                rows[i].by_lane = Buffer<float>(blocks * BLOCK * layers_[i - 1].lane_stride);
+                rows[i].filled_inputs =
+                    Buffer<std::uint64_t>(blocks * BLOCK * static_cast<std::size_t>(words));
+                rows[i].by_lane = Buffer<float>(blocks * BLOCK * layers_[i - 1].lane_stride + HELD);
             }
             if (!uses_halves_) continue;
             rows[i].pairs = Buffer<Pair>(blocks * inputs * BLOCK / 2);
@@ -118,7 +120,7 @@ void Network::reserve_training(int lanes) {
         scratch.row = Buffer<float>(static_cast<std::size_t>(widest));
         const int most = std::max(widest, layers_.front().spec.inputs);
         scratch.filled.reserve(static_cast<std::size_t>(Data::parts(most)));
-        scratch.values = Buffer<float>(static_cast<std::size_t>(most + 1));
+        scratch.values = Buffer<float>(static_cast<std::size_t>(most + HELD));
         if (!uses_halves_) continue;
         scratch.error_pairs = Buffer<Pair>(blocks * static_cast<std::size_t>(widest * BLOCK / 2));
         scratch.pair_at.reserve(static_cast<std::size_t>(widest / 2));
@@ -170,7 +172,7 @@ bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
     const auto below_at = static_cast<std::size_t>(index - 1);
     const Layer& below = layers_[below_at];
     const float* x = batch.outputs[below_at].get();
-    const int parts = Data::parts(below.padded);
+    const auto words = static_cast<std::size_t>(Data::parts(below.padded));
     int count = 0;
     for (int block = 0; block < batch.blocks; ++block) {
         const int lanes = std::min(BLOCK, batch.lanes - block * BLOCK);
@@ -183,18 +185,34 @@ bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
     }
     const int numbers = below.spec.units * batch.lanes;
     if (static_cast<float>(count) > BITS_PAY_BELOW * static_cast<float>(numbers)) return false;
-    for (int block = 0; block < batch.blocks; ++block)
-        for (int p = 0; p < below.panels; ++p) {
-            float* to = rows.by_lane.get() +
-                        static_cast<std::size_t>(block * BLOCK) * below.lane_stride + p * PANEL;
-            to_lanes(x + (block * below.padded + p * PANEL) * BLOCK, to, below.lane_stride, PANEL,
-                     VB);
-            for (int lane = 0; lane < BLOCK; ++lane, to += below.lane_stride) {
-                const int at = (block * BLOCK + lane) * parts * PANELS_A_WORD + p;
-                rows.filled_inputs[static_cast<std::size_t>(at)] =
-                    static_cast<std::uint16_t>(filled_bits<VP>(to));
+    const std::size_t stride = below.lane_stride;
+    for (int block = 0; block < batch.blocks; ++block) {
+        const auto first = static_cast<std::size_t>(block * BLOCK);
+        float* rows_at = rows.by_lane.get() + first * stride;
+        std::uint64_t* filled = rows.filled_inputs.get() + first * words;
+        std::fill(filled, filled + BLOCK * words, std::uint64_t{0});
+        const float* from = x + block * below.padded * BLOCK;
+        for (int k = 0; k < below.padded; k += VL)
+            for (int b = 0; b < BLOCK; b += VL) {
+                V tile[VL];
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; ++i) tile[i] = load(from + (k + i) * BLOCK + b);
+                transpose(tile);
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; ++i) {
+                    const auto lane = static_cast<std::size_t>(b + i);
+                    float* row = rows_at + lane * stride;
+                    std::uint64_t& bits = filled[lane * words + static_cast<std::size_t>(k / WORD)];
+                    const std::uint64_t here = bits_of(tile[i] != V{});
+                    if (ROW_VALUES == Values::in_order)
+                        store_filled(row + k / WORD * WORD + __builtin_popcountll(bits), tile[i],
+                                     static_cast<std::uint32_t>(here));
+                    else
+                        store(row + k, tile[i]);
+                    bits |= here << k % WORD;
+                }
             }
-        }
+    }
     return true;
 }
 
@@ -278,27 +296,33 @@ void Network::add_part(int index, const Batch& batch, int member, int part, Rang
     w += part * WORD * PANEL;
     if (index == 0) {
         const SparseInputs& inputs = batch.sparse[static_cast<std::size_t>(member)];
-        for (int lane = lanes.begin; lane < lanes.end; ++lane) {
-            scratch.ahead.some(1);
+        few_at_once(lanes, [&](auto count, int lane) {
+            constexpr int N = decltype(count)::value;
+            scratch.ahead.some(N);
+            const float* values[N];
             const auto i = static_cast<std::size_t>(lane * inputs.parts + part);
-            sparse_forward<P>(w, panel_stride, &inputs.row_filled[i], 1,
-                              InOrder{inputs.row_values.get() + inputs.row_begins[i]},
-                              sums + lane * P * PANEL);
-        }
+            for (int j = 0; j < N; ++j)
+                values[j] = inputs.row_values.get() +
+                            inputs.row_begins[i + static_cast<std::size_t>(j * inputs.parts)];
+            sparse_forward<Values::in_order, P>(w, panel_stride, &inputs.row_filled[i],
+                                                inputs.parts, 1, values, sums + lane * P * PANEL);
+        });
         return;
     }
     const Rows& rows = batch.rows_of(index, member);
     const Layer& below = layers_[at - 1];
     const int parts = Data::parts(below.padded);
-    for (int lane = lanes.begin; lane < lanes.end; ++lane) {
-        scratch.ahead.some(1);
-        std::uint64_t filled;
-        std::memcpy(&filled, rows.filled_inputs.get() + (lane * parts + part) * PANELS_A_WORD,
-                    sizeof filled);
-        const float* row = rows.by_lane.get() + static_cast<std::size_t>(lane) * below.lane_stride;
-        sparse_forward<P>(w, panel_stride, &filled, 1, InPlace{row + part * WORD},
-                          sums + lane * P * PANEL);
-    }
+    few_at_once(lanes, [&](auto count, int lane) {
+        constexpr int N = decltype(count)::value;
+        scratch.ahead.some(N);
+        const auto word = static_cast<std::size_t>(lane * parts + part);
+        const float* values[N];
+        for (int j = 0; j < N; ++j)
+            values[j] = rows.by_lane.get() +
+                        static_cast<std::size_t>(lane + j) * below.lane_stride + part * WORD;
+        sparse_forward<ROW_VALUES, P>(w, panel_stride, &rows.filled_inputs[word], parts, 1, values,
+                                      sums + lane * P * PANEL);
+    });
 }
 
 // The outputs of a layer whose inputs are taken by bits; where there is a batch before, after the
@@ -402,10 +426,10 @@ void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch)
         std::copy(layer.bias.values.get(), layer.bias.values.get() + layer.padded, y);
         each_group({0, layer.panels}, [&](Range group) {
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
-                sparse_forward<decltype(count)::value>(
+                const float* at[] = {values};
+                sparse_forward<Values::in_order, decltype(count)::value>(
                     layer.kernel.values.get() + group.begin * layer.kernel.panel_stride,
-                    layer.kernel.panel_stride, filled, words, InOrder{values},
-                    y + group.begin * PANEL);
+                    layer.kernel.panel_stride, filled, 0, words, at, y + group.begin * PANEL);
             });
         });
         if (&layer == &layers_.back()) break;
@@ -663,22 +687,34 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
     const std::size_t at = panels.begin * panel_stride;
     const float* t = transposed_.front().get() + panels.begin * PANEL;
     const std::size_t t_stride = layers_.front().lane_stride;
-    const int features = layers_.front().spec.inputs;
-    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto count) {
-        constexpr int P = decltype(count)::value;
-        const SparseInputs::Column* end = inputs.columns.data() + columns.end;
-        for (const auto* column = inputs.columns.data() + columns.begin; column < end; ++column) {
-            const auto* later = column + std::min<std::ptrdiff_t>(COLUMNS_AHEAD, end - column - 1);
+    const auto features = static_cast<std::size_t>(layers_.front().spec.inputs);
+    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto panel_count) {
+        constexpr int P = decltype(panel_count)::value;
+        few_at_once(columns, [&](auto count, int first) {
+            constexpr int N = decltype(count)::value;
+            const auto* column = inputs.columns.data() + first;
+            std::size_t begin[N];
+            const float* values[N];
+            for (int i = 0; i < N; ++i) {
+                const auto later = static_cast<std::size_t>(
+                    std::min(first + i + COLUMNS_AHEAD, columns.end - 1));
+                const std::size_t ahead = at + inputs.columns[later].input * PANEL;
 #pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) use.expect(at + later->input * PANEL + p * panel_stride);
-            sparse_update<P>(use, at + column->input * PANEL, panel_stride, [&](auto& sum) {
-                InOrder values{inputs.column_values.get() + column->begin};
-                const std::uint64_t* filled = &inputs.column_filled[column->input];
-                for (int word = 0; word < inputs.lane_words; ++word, filled += features)
-                    add_filled<P>(sum, t + static_cast<std::size_t>(word * WORD) * t_stride,
-                                  t_stride, PANEL, *filled, values);
+                for (int p = 0; p < P; ++p) use.expect(ahead + p * panel_stride);
+                begin[i] = at + column[i].input * PANEL;
+                values[i] = inputs.column_values.get() + column[i].begin;
+            }
+            sparse_update<P>(use, begin, panel_stride, [&](auto& sum) {
+                const std::uint64_t* filled = inputs.column_filled.data();
+                for (int word = 0; word < inputs.lane_words; ++word, filled += features) {
+                    std::uint64_t bits[N];
+                    for (int i = 0; i < N; ++i) bits[i] = filled[column[i].input];
+                    add_filled<Values::in_order, P>(
+                        sum, t + static_cast<std::size_t>(word * WORD) * t_stride, t_stride, PANEL,
+                        bits, values);
+                }
             });
-        }
+        });
     });
 }
 
@@ -695,8 +731,29 @@ void Network::update_filled(int index, const Batch& batch, int member, Range inp
     const std::uint32_t* filled = batch.rows_of(index, member).filled_lanes.get();
     const auto blocks = static_cast<std::size_t>(batch.blocks);
     const int end = std::min(inputs.end, layer.spec.inputs);
-    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto count) {
-        constexpr int P = decltype(count)::value;
+    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto panel_count) {
+        constexpr int P = decltype(panel_count)::value;
+        std::size_t chosen[LISTS_AT_ONCE];
+        int count = 0;
+        const auto learn = [&](auto chosen_count) {
+            constexpr std::size_t N = decltype(chosen_count)::value;
+            std::size_t begin[N];
+            for (std::size_t i = 0; i < N; ++i) begin[i] = at + chosen[i] * PANEL;
+            sparse_update<P>(use, begin, panel_stride, [&](auto& sum) {
+                for (std::size_t block = 0; block < blocks; ++block) {
+                    std::uint64_t bits[N];
+                    const float* values[N];
+                    for (std::size_t i = 0; i < N; ++i) {
+                        const std::size_t from = block * padded + chosen[i];
+                        bits[i] = filled[from];
+                        values[i] = x + from * BLOCK;
+                    }
+                    add_filled<Values::in_place, P>(sum, t + block * BLOCK * layer.lane_stride,
+                                                    layer.lane_stride, PANEL, bits, values);
+                }
+            });
+            count = 0;
+        };
         for (int k = inputs.begin; k < end; ++k) {
             const auto input = static_cast<std::size_t>(k);
             const int later = std::min(k + COLUMNS_AHEAD, end - 1) * PANEL;
@@ -706,15 +763,10 @@ void Network::update_filled(int index, const Batch& batch, int member, Range inp
             for (std::size_t block = 0; block < blocks; ++block)
                 moves = moves || filled[block * padded + input] != 0;
             if (!moves) continue;
-            sparse_update<P>(use, at + input * PANEL, panel_stride, [&](auto& sum) {
-                for (std::size_t block = 0; block < blocks; ++block) {
-                    const std::size_t from = block * padded + input;
-                    InPlace values{x + from * BLOCK};
-                    add_filled<P>(sum, t + block * BLOCK * layer.lane_stride, layer.lane_stride,
-                                  PANEL, filled[from], values);
-                }
-            });
+            chosen[count++] = input;
+            if (count == LISTS_AT_ONCE) learn(Int<LISTS_AT_ONCE>{});
         }
+        if (count > 0) with_constant<LISTS_AT_ONCE>(count, learn);
     });
 }
 

@@ -62,8 +62,8 @@ struct Rows {
     // Of a layer that may leave out each lane's zeros; where it does, x is not wanted:
     bool by_bits = false;
     Buffer<std::uint32_t> filled_lanes;   // [block][input]: bits of the lanes that are not zero
-    Buffer<std::uint16_t> filled_inputs;  // [lane][panel of inputs]: bits of the inputs
-    Buffer<float> by_lane;                // [lane][input], as far apart as the lanes' errors
+    Buffer<std::uint64_t> filled_inputs;  // [lane][word of inputs]: bits of the inputs
+    Buffer<float> by_lane;  // [lane][input], as far apart as the lanes' errors; see ROW_VALUES
 };
 
 // One batch (or a part of one) on its way through the network.

@@ -95,6 +95,18 @@ static inline VI from_bits(std::uint32_t bits) {
     return ((VI{} + static_cast<std::int32_t>(bits)) & lane) != VI{};
 }
 
+// Writes those of a vector's numbers that have a bit, one after the other; what follows them, up to a
+// whole vector, is of no use.
+static inline void store_filled(float* to, V v, std::uint32_t bits) {
+#if INKPROOF_VL == 16 && defined(__AVX512F__)
+    _mm512_storeu_ps(to, _mm512_maskz_compress_ps(static_cast<__mmask16>(bits),
+                                                  reinterpret_cast<__m512>(v)));
+#else
+    for (int i = 0; i < VL; ++i)
+        if (bits >> i & 1) *to++ = v[i];
+#endif
+}
+
 // The lowest eight bits, each at four times its place.
 static inline std::uint32_t every_fourth(std::uint32_t bits) {
     bits = (bits & 0xff) | (bits & 0xf0) << 12;
