@@ -480,7 +480,7 @@ void shared_tasks() {
         team.run([&](int member) {
             for (int phase = 0; phase < phases; ++phase) {
                 const int things = phase % static_cast<int>(covered.size() + 1), most = 2 + phase % 4 * 2;
-                team.pieces(member, things, 2, most, [&](Range piece) {
+                team.own_pieces(member, things, 2, most, [&](Range piece) {
                     if (piece.begin % 2 != 0 || piece.end - piece.begin > most) fail(what, "a piece");
                     for (int i = piece.begin; i < piece.end; ++i)
                         ++covered[static_cast<std::size_t>(i)];

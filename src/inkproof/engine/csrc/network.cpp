@@ -939,7 +939,7 @@ Totals Network::pass(bool descends, const Data& data, const std::int64_t* labels
                     const bool by_bits = i == 0 ? sparse : batch.rows_of(i, member).by_bits;
                     const int most = by_bits ? (threads() == 1 ? layer.panels : SPARSE_PANELS)
                                              : panels_in_cache(layer);
-                    team_.pieces(member, layer.panels, UPDATE_PANELS, most, [&](Range some) {
+                    team_.own_pieces(member, layer.panels, UPDATE_PANELS, most, [&](Range some) {
                         if (by_bits)
                             return forward_sparse(i, before, &descent, batch, member, some,
                                                   all_vectors(batch), scratch);

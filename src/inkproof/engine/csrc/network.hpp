@@ -291,9 +291,9 @@ void Network::each_share(int index, const Operand& below, int member, F&& f) {
         return;
     }
     const int groups = (below.count + BACKWARD_INPUTS - 1) / BACKWARD_INPUTS;
-    team_.each(member, 2 * groups, [&](int task) {
-        const int first = task % groups * BACKWARD_INPUTS;
-        f(task / groups, Range{first, std::min(first + BACKWARD_INPUTS, below.count)});
+    team_.own_pieces(member, 2 * groups, 1, 1, [&](Range task) {
+        const int first = task.begin % groups * BACKWARD_INPUTS;
+        f(task.begin / groups, Range{first, std::min(first + BACKWARD_INPUTS, below.count)});
     });
 }
 

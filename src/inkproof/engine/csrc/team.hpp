@@ -82,14 +82,15 @@ private:
     std::condition_variable wake_;
 };
 
-// Its members' shares of the work follow from how fast each has been of late: the cores of a shared
-// machine differ, and not always in the same way. No result depends on the shares.
+// Its members' shares of the work follow from how fast each has been of late, where that differs by
+// much: the cores of a shared machine do, and not always in the same way. No result depends on the
+// shares.
 class Team {
 public:
     explicit Team(int size)
         : size_(size), barrier_(size), start_(size), end_(size),
           members_(static_cast<std::size_t>(size)) {
-        for (int i = 0; i <= size; ++i) cuts_.push_back(static_cast<double>(i) / size);
+        for (int i = 0; i <= size; ++i) cuts_.push_back(even_cut(i));
         for (int member = 1; member < size; ++member)
             threads_.emplace_back([this, member] { serve(member); });
     }
@@ -132,7 +133,7 @@ public:
     // The member's part of count things. It may be another one after each barrier.
     Range part(int count, int member) const {
         const auto at = [&](int i) {
-            return static_cast<int>(std::lround(cuts_[static_cast<std::size_t>(i)] * count));
+            return static_cast<int>(std::lround(share_begin(i) * count));
         };
         return {at(member), at(member + 1)};
     }
@@ -142,32 +143,35 @@ public:
     // since the cores of a shared machine are not equally fast. Does not wait for the others.
     template <typename F>
     void each(int member, int tasks, F&& f) {
-        pieces(member, tasks, 1, 1, [&](Range piece) { f(piece.begin); });
-    }
-
-    // The same for ranges of 0 .. count - 1: whole grains, and no more than most, a multiple of the
-    // grain.
-    template <typename F>
-    void pieces(int member, int count, int grain, int most, F&& f) {
-        const int grains = (count + grain - 1) / grain;
-        const auto pieces_of = [&](Range range) {
-            const int length = (range.end - range.begin) * grain;
-            return (length + most - 1) / most;
-        };
         Member& own = members_[static_cast<std::size_t>(member)];
         const std::uint64_t phase = ++own.phase;
         for (int i = 0; i < size_; ++i) {
             const int owner = (member + i) % size_;
-            const Range range = part(grains, owner);
-            const int of = pieces_of(range);
+            const Range range = part(tasks, owner);
             int done;
-            while ((done = claim(owner, phase, of)) >= 0) {
-                const Range piece = share(range.end - range.begin, 1, done, of);
-                f(Range{(range.begin + piece.begin) * grain,
-                        std::min((range.begin + piece.end) * grain, count)});
-                own.done += static_cast<double>(piece.end - piece.begin) / grains;
+            while ((done = claim(owner, phase, range.end - range.begin)) >= 0) {
+                f(range.begin + done);
+                own.done += 1.0 / tasks;
             }
         }
+    }
+
+    // Called by every member from inside its work: f(range) for ranges that make up its part of 0 ..
+    // count - 1: whole grains, and no more than most, a multiple of the grain. For work on what lies
+    // in its own caches from the last time: another member would have to fetch that, and the owner to
+    // fetch it back, which takes longer than waiting, and makes the owner late the next time.
+    template <typename F>
+    void own_pieces(int member, int count, int grain, int most, F&& f) {
+        const int grains = (count + grain - 1) / grain;
+        const Range mine = part(grains, member);
+        const int length = mine.end - mine.begin;
+        const int pieces = (length * grain + most - 1) / most;
+        for (int i = 0; i < pieces; ++i) {
+            const Range piece = share(length, 1, i, pieces);
+            f(Range{(mine.begin + piece.begin) * grain,
+                    std::min((mine.begin + piece.end) * grain, count)});
+        }
+        members_[static_cast<std::size_t>(member)].done += static_cast<double>(length) / grains;
     }
 
 private:
@@ -189,17 +193,26 @@ private:
     };
     static constexpr int COUNT_BITS = 24;
     static constexpr unsigned BARRIERS_A_CUT = 256;
+    // Cuts that differ from equal ones by no more than this, in shares of a member's, count as equal:
+    // work that changes hands takes its memory along. Once they differ, they do for somewhat longer.
+    static constexpr double NEARLY_EVEN = 0.12, EVEN_AGAIN = 0.06;
 
     static double seconds_since(Clock::time_point then) {
         return std::chrono::duration<double>(Clock::now() - then).count();
     }
 
+    double even_cut(int i) const { return static_cast<double>(i) / size_; }
+    double share_begin(int i) const {
+        return are_even_ ? even_cut(i) : cuts_[static_cast<std::size_t>(i)];
+    }
+
     // Moves the cuts half of the way to where all would have been busy for the same time.
     void cut() {
         double speeds = 0;
-        for (std::size_t i = 0; i < members_.size(); ++i) {
-            Member& member = members_[i];
-            const double work = member.done > 0 ? member.done : cuts_[i + 1] - cuts_[i];
+        for (int i = 0; i < size_; ++i) {
+            Member& member = members_[static_cast<std::size_t>(i)];
+            const double work =
+                member.done > 0 ? member.done : share_begin(i + 1) - share_begin(i);
             member.done = work / std::max(member.busy, 1e-9);  // from here on its speed
             speeds += member.done;
         }
@@ -213,7 +226,13 @@ private:
             cuts_[i + 1] = at;
             members_[i].busy = members_[i].done = 0;
         }
-        for (double& each : cuts_) each /= at;
+        double off = 0;
+        for (int i = 0; i <= size_; ++i) {
+            double& each = cuts_[static_cast<std::size_t>(i)];
+            each /= at;
+            off = std::max(off, std::abs(each - even_cut(i)) * size_);
+        }
+        are_even_ = off <= (are_even_ ? NEARLY_EVEN : EVEN_AGAIN);
     }
 
     // Threads that wait for each other on one processor look like little work to the system, which
@@ -274,7 +293,8 @@ private:
     const int size_;
     Barrier barrier_, start_, end_;
     const std::function<void(int)>* work_ = nullptr;
-    std::vector<double> cuts_;  // where each member's share begins, of 1
+    std::vector<double> cuts_;  // where each member's share would begin, of 1
+    bool are_even_ = true;      // equal shares are near enough
     unsigned barriers_ = 0;
     std::vector<Member> members_;
     std::vector<std::thread> threads_;
