@@ -441,12 +441,12 @@ static inline void sparse_update(const Use use, const std::size_t (&at)[N],
             for (int j = 0; j < VP; ++j) use(at[i] + p * panel_stride + j * VL, sum[i][p * VP + j]);
 }
 
-// Calls f(Int<n>, first) for each LISTS_AT_ONCE things of a range, and for what is left one by one.
-template <typename F>
+// Calls f(Int<n>, first) for each N things of a range, and for what is left one by one.
+template <int N, typename F>
 static inline void few_at_once(Range range, F&& f) {
     int i = range.begin;
-    for (; i + LISTS_AT_ONCE <= range.end; i += LISTS_AT_ONCE) f(Int<LISTS_AT_ONCE>{}, i);
-    if constexpr (LISTS_AT_ONCE > 1)
+    for (; i + N <= range.end; i += N) f(Int<N>{}, i);
+    if constexpr (N > 1)
         for (; i < range.end; ++i) f(Int<1>{}, i);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "softmax.hpp"
 
@@ -14,6 +15,10 @@ constexpr int LIST_PAYS = 16;        // a list that leaves out less than 1 of so
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
 // How a word's values lie in Rows::by_lane: in order, where it pays to pick them from registers.
 constexpr Values ROW_VALUES = PICKS ? Values::in_order : Values::in_place;
+// Inputs whose weights are updated together: a rule that remembers more than them would read and write
+// too many places at once.
+template <typename Use>
+constexpr int INPUTS_TOGETHER = std::is_same_v<Use, Add> ? LISTS_AT_ONCE : 1;
 
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
@@ -296,7 +301,7 @@ void Network::add_part(int index, const Batch& batch, int member, int part, Rang
     w += part * WORD * PANEL;
     if (index == 0) {
         const SparseInputs& inputs = batch.sparse[static_cast<std::size_t>(member)];
-        few_at_once(lanes, [&](auto count, int lane) {
+        few_at_once<LISTS_AT_ONCE>(lanes, [&](auto count, int lane) {
             constexpr int N = decltype(count)::value;
             scratch.ahead.some(N);
             const float* values[N];
@@ -312,7 +317,7 @@ void Network::add_part(int index, const Batch& batch, int member, int part, Rang
     const Rows& rows = batch.rows_of(index, member);
     const Layer& below = layers_[at - 1];
     const int parts = Data::parts(below.padded);
-    few_at_once(lanes, [&](auto count, int lane) {
+    few_at_once<LISTS_AT_ONCE>(lanes, [&](auto count, int lane) {
         constexpr int N = decltype(count)::value;
         scratch.ahead.some(N);
         const auto word = static_cast<std::size_t>(lane * parts + part);
@@ -690,7 +695,7 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
     const auto features = static_cast<std::size_t>(layers_.front().spec.inputs);
     with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto panel_count) {
         constexpr int P = decltype(panel_count)::value;
-        few_at_once(columns, [&](auto count, int first) {
+        few_at_once<INPUTS_TOGETHER<Use>>(columns, [&](auto count, int first) {
             constexpr int N = decltype(count)::value;
             const auto* column = inputs.columns.data() + first;
             std::size_t begin[N];
@@ -733,7 +738,7 @@ void Network::update_filled(int index, const Batch& batch, int member, Range inp
     const int end = std::min(inputs.end, layer.spec.inputs);
     with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto panel_count) {
         constexpr int P = decltype(panel_count)::value;
-        std::size_t chosen[LISTS_AT_ONCE];
+        std::size_t chosen[INPUTS_TOGETHER<Use>];
         int count = 0;
         const auto learn = [&](auto chosen_count) {
             constexpr std::size_t N = decltype(chosen_count)::value;
@@ -764,9 +769,9 @@ void Network::update_filled(int index, const Batch& batch, int member, Range inp
                 moves = moves || filled[block * padded + input] != 0;
             if (!moves) continue;
             chosen[count++] = input;
-            if (count == LISTS_AT_ONCE) learn(Int<LISTS_AT_ONCE>{});
+            if (count == INPUTS_TOGETHER<Use>) learn(Int<INPUTS_TOGETHER<Use>>{});
         }
-        if (count > 0) with_constant<LISTS_AT_ONCE>(count, learn);
+        if (count > 0) with_constant<INPUTS_TOGETHER<Use>>(count, learn);
     });
 }
 
