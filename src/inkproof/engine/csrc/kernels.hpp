@@ -308,8 +308,6 @@ static inline void update_panels(const Use& use, std::size_t at, std::size_t pan
 // that comes from a bit is there at once, one that is loaded costs as much as the row it names.
 
 constexpr int WORD = 64;  // numbers of which one word of such bits tells
-constexpr int PANELS_A_WORD = WORD / PANEL;  // whose bits are put in, and read all at once:
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bits of panels lie from the lowest byte on");
 
 // A bit for each number of N vectors that is not zero.
 template <int N>
@@ -409,11 +407,10 @@ static inline void sparse_forward(const float* w, std::size_t panel_stride,
     for (int i = 0; i < N; ++i)
 #pragma GCC unroll 16
         for (int j = 0; j < P * VP; ++j) sum[i][j] = load(y + (i * P * VP + j) * VL);
-    for (int word = 0; word < words; ++word, w += WORD * PANEL) {
+    for (int word = 0; word < words; ++word, ++filled, w += WORD * PANEL) {
         std::uint64_t bits[N];
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < N; ++i)
-            std::memcpy(&bits[i], filled + i * filled_stride + word, sizeof bits[i]);
+        for (std::size_t i = 0; i < N; ++i) bits[i] = filled[i * filled_stride];
         add_filled<KIND, P>(sum, w, PANEL, panel_stride, bits, values);
     }
 #pragma GCC unroll 4
