@@ -471,9 +471,11 @@ __attribute__((always_inline)) static inline void add_rows(V (&sum)[K][P * VP], 
 
 // --- Layout changes ------------------------------------------------------------------------------
 
-// [row][BLOCK lanes] -> [lane][row] for some vectors of lanes; rows a multiple of 16.
-static inline void to_lanes(const float* from, float* to, std::size_t to_stride, int rows,
-                            int vectors) {
+// Calls f(lane, row, v) with VL rows' numbers of each lane, of [row][BLOCK lanes], for some vectors of
+// lanes; rows a multiple of 16.
+template <typename F>
+__attribute__((always_inline)) static inline void each_lane(const float* from, int rows, int vectors,
+                                                            F&& f) {
     for (int r = 0; r < rows; r += VL)
         for (int b = 0; b < vectors * VL; b += VL) {
             V tile[VL];
@@ -481,8 +483,17 @@ static inline void to_lanes(const float* from, float* to, std::size_t to_stride,
             for (int i = 0; i < VL; ++i) tile[i] = load(from + (r + i) * BLOCK + b);
             transpose(tile);
 #pragma GCC unroll 16
-            for (int i = 0; i < VL; ++i) store(to + (b + i) * to_stride + r, tile[i]);
+            for (int i = 0; i < VL; ++i) f(static_cast<std::size_t>(b + i), r, tile[i]);
         }
+}
+
+// [row][BLOCK lanes] -> [lane][row] for some vectors of lanes; rows a multiple of 16.
+static inline void to_lanes(const float* from, float* to, std::size_t to_stride, int rows,
+                            int vectors) {
+    each_lane(from, rows, vectors, [&](std::size_t lane, int row, V v)
+                                       __attribute__((always_inline)) {
+        store(to + lane * to_stride + row, v);
+    });
 }
 
 // [lane][row] -> [row][BLOCK lanes] for some vectors of lanes; rows a multiple of 16.

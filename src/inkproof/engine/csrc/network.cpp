@@ -196,27 +196,17 @@ bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
         float* rows_at = rows.by_lane.get() + first * stride;
         std::uint64_t* filled = rows.filled_inputs.get() + first * words;
         std::fill(filled, filled + BLOCK * words, std::uint64_t{0});
-        const float* from = x + block * below.padded * BLOCK;
-        for (int k = 0; k < below.padded; k += VL)
-            for (int b = 0; b < BLOCK; b += VL) {
-                V tile[VL];
-#pragma GCC unroll 16
-                for (int i = 0; i < VL; ++i) tile[i] = load(from + (k + i) * BLOCK + b);
-                transpose(tile);
-#pragma GCC unroll 16
-                for (int i = 0; i < VL; ++i) {
-                    const auto lane = static_cast<std::size_t>(b + i);
-                    float* row = rows_at + lane * stride;
-                    std::uint64_t& bits = filled[lane * words + static_cast<std::size_t>(k / WORD)];
-                    const std::uint64_t here = bits_of(tile[i] != V{});
-                    if (ROW_VALUES == Values::in_order)
-                        store_filled(row + k / WORD * WORD + __builtin_popcountll(bits), tile[i],
-                                     static_cast<std::uint32_t>(here));
-                    else
-                        store(row + k, tile[i]);
-                    bits |= here << k % WORD;
-                }
-            }
+        each_lane(x + block * below.padded * BLOCK, below.padded, VB,
+                  [&](std::size_t lane, int k, V v) __attribute__((always_inline)) {
+                      float* row = rows_at + lane * stride;
+                      std::uint64_t& bits = filled[lane * words + static_cast<std::size_t>(k / WORD)];
+                      const std::uint32_t here = bits_of(v != V{});
+                      if (ROW_VALUES == Values::in_order)
+                          store_filled(row + k / WORD * WORD + __builtin_popcountll(bits), v, here);
+                      else
+                          store(row + k, v);
+                      bits |= std::uint64_t{here} << k % WORD;
+                  });
     }
     return true;
 }
