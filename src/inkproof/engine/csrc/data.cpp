@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::int64_t LOOKED_AT = 1024;  // rows that decide whether data count as sparse
 constexpr float SPARSE_BELOW = 0.55f;     // share of inputs that are not zero
-constexpr int MOST_LISTED = 65535;        // inputs that 16 bits can name
 
 template <typename T>
 bool mostly_zero(const T* raw, std::int64_t rows, int features) {
@@ -46,7 +45,7 @@ Data::Data(const float* floats, std::int64_t rows, int features, float scale, fl
 // Whether data count as sparse is decided by their first rows, so by the data alone.
 template <typename T>
 void Data::list_filled(const T* raw) {
-    sparse_ = offset_ == 0 && features_ <= MOST_LISTED && mostly_zero(raw, rows_, features_);
+    sparse_ = offset_ == 0 && mostly_zero(raw, rows_, features_);
     if (!sparse_) return;
     const auto rows = static_cast<std::size_t>(rows_);
     const auto width = static_cast<std::size_t>(features_);
@@ -59,7 +58,6 @@ void Data::list_filled(const T* raw) {
     else
         byte_values_ = Buffer<std::uint8_t>(count + VL);
     filled_ = Buffer<std::uint64_t>(rows * words);
-    inputs_of_ = Buffer<std::uint16_t>(count + VL);
     starts_.reserve(rows + 1);
     std::size_t at = 0;
     for (std::size_t row = 0; row < rows; ++row) {
@@ -70,7 +68,6 @@ void Data::list_filled(const T* raw) {
                 float_values_[at] = value * scale_;
             else
                 byte_values_[at] = value;
-            inputs_of_[at] = static_cast<std::uint16_t>(k);
             const std::uint64_t is_filled = value != 0;
             filled_[row * words + k / WORD] |= is_filled << k % WORD;
             at += is_filled;
@@ -145,7 +142,6 @@ void Data::expect(Ahead& ahead, const std::int64_t* order, std::int64_t first, i
         if (as_lists) {
             const std::size_t start = starts_[row], filled = starts_[row + 1] - start;
             ahead.add(&filled_[row * words], words * sizeof(std::uint64_t));
-            ahead.add(&inputs_of_[start], filled * sizeof(std::uint16_t));
             if (bytes_)
                 ahead.add(&byte_values_[start], filled);
             else
@@ -179,10 +175,7 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
     }
     inputs.row_begins.back() = count;
     const std::size_t room = static_cast<std::size_t>(count) + std::max(VL, HELD);
-    if (inputs.row_values.size() < room) {
-        inputs.row_values = Buffer<float>(room + count / 8);
-        inputs.row_inputs = Buffer<std::uint16_t>(room + count / 8);
-    }
+    if (inputs.row_values.size() < room) inputs.row_values = Buffer<float>(room + count / 8);
     // By whole vectors: what is beyond a row's last is overwritten by the next row.
     const auto bring = [&](const auto* values, float scale) {
         for (int lane = 0; lane < lanes; ++lane) {
@@ -191,7 +184,6 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
             for (std::size_t at = starts_[row_of(lane)]; at < end; at += VL, to += VL) {
                 const V scaled = read_vector(values + at, VL) * scale;
                 std::memcpy(&inputs.row_values[to], &scaled, sizeof scaled);
-                std::memcpy(&inputs.row_inputs[to], &inputs_of_[at], sizeof(std::uint16_t) * VL);
             }
         }
     };
@@ -201,34 +193,64 @@ void Data::gather(SparseInputs& inputs, const std::int64_t* order, std::int64_t 
         bring(float_values_.get(), 1.0f);
 }
 
-// From the rows; a counting sort of each part's inputs by how many lanes fill them.
+// Part by part, from the rows: some inputs' values at a time are spread to their places, turned round,
+// and put together again. Then a counting sort of the inputs by how many lanes fill them.
 void SparseInputs::list_columns(int features, int lanes, bool lists_all) {
     const auto width = static_cast<std::size_t>(features);
+    const auto words = static_cast<std::size_t>(parts);
     lane_words = (lanes + WORD - 1) / WORD;
     column_filled.assign(static_cast<std::size_t>(lane_words) * width, 0);
-    std::uint32_t at = 0;
-    for (int lane = 0; lane < lanes; ++lane) {
-        std::uint64_t* filled = &column_filled[static_cast<std::size_t>(lane / WORD) * width];
-        const std::uint64_t bit = std::uint64_t{1} << lane % WORD;
-        const std::uint32_t end = row_begins[static_cast<std::size_t>((lane + 1) * parts)];
-        for (; at < end; ++at) filled[row_inputs[at]] |= bit;
-    }
-    const std::uint32_t count = at;
-    if (column_values.size() < row_values.size()) column_values = Buffer<float>(row_values.size());
     columns.resize(width);
-    places.resize(width);
     column_bounds.assign(1, 0);
-    std::uint32_t begin = 0;
+    if (column_values.size() < row_values.size()) column_values = Buffer<float>(row_values.size());
     const int shortest = lists_all ? 0 : 1;
-    for (int first = 0; first < features; first += WORD) {
-        const int inputs = std::min(WORD, features - first);
+    std::uint32_t begin = 0;
+    for (std::size_t part = 0; part < words; ++part) {
+        std::uint64_t filled[CHUNK_LANES] = {}, any = 0;  // of each lane, its bits and
+        std::uint32_t next[CHUNK_LANES] = {};             // where its next value is
+        for (int lane = 0; lane < lanes; ++lane) {
+            const std::size_t at = static_cast<std::size_t>(lane) * words + part;
+            any |= filled[lane] = row_filled[at];
+            next[lane] = row_begins[at];
+        }
+        const int first = static_cast<int>(part) * WORD, inputs = std::min(WORD, features - first);
+        std::uint32_t begins[WORD] = {};
         int lengths[WORD] = {};
         of_length.assign(static_cast<std::size_t>(lanes) + 1, 0);
-        for (int i = 0; i < inputs; ++i) {
-            for (int word = 0; word < lane_words; ++word)
-                lengths[i] += __builtin_popcountll(
-                    column_filled[static_cast<std::size_t>(word * features + first + i)]);
-            ++of_length[static_cast<std::size_t>(lengths[i])];
+        of_length[0] = inputs - __builtin_popcountll(any);
+        for (int k = 0; k < inputs; k += VL) {
+            std::uint64_t here = any >> k & ((1u << VL) - 1);
+            if (here == 0) continue;
+            alignas(64) float turned[VL][CHUNK_LANES];
+            for (int b = 0; b < lanes; b += VL) {
+                V tile[VL];
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; ++i) {
+                    const auto bits =
+                        static_cast<std::uint32_t>(filled[b + i] >> k & ((1u << VL) - 1));
+                    tile[i] = load_filled(&row_values[next[b + i]], bits);
+                    next[b + i] += static_cast<std::uint32_t>(__builtin_popcount(bits));
+                }
+                transpose(tile);
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; ++i) store(turned[i] + b, tile[i]);
+            }
+            for (; here != 0; here &= here - 1) {
+                const int i = __builtin_ctzll(here);
+                const std::uint32_t from = begin;
+                std::uint64_t* column = &column_filled[static_cast<std::size_t>(first + k + i)];
+                for (int b = 0; b < lanes; b += VL) {
+                    const V values = load(turned[i] + b);
+                    const std::uint32_t bits = filled_bits(values);
+                    store_filled(&column_values[begin], values, bits);
+                    begin += static_cast<std::uint32_t>(__builtin_popcount(bits));
+                    column[static_cast<std::size_t>(b / WORD) * width] |=
+                        std::uint64_t{bits} << b % WORD;
+                }
+                begins[k + i] = from;
+                lengths[k + i] = static_cast<int>(begin - from);
+                ++of_length[static_cast<std::size_t>(lengths[k + i])];
+            }
         }
         int end = column_bounds.back();
         for (int length = shortest; length <= lanes; ++length)
@@ -236,14 +258,11 @@ void SparseInputs::list_columns(int features, int lanes, bool lists_all) {
         column_bounds.push_back(end);
         for (int i = 0; i < inputs; ++i) {
             if (lengths[i] < shortest) continue;
-            const auto input = static_cast<std::uint32_t>(first + i);
             const int place = of_length[static_cast<std::size_t>(lengths[i])]++;
-            columns[static_cast<std::size_t>(place)] = {input, begin};
-            places[input] = begin;
-            begin += static_cast<std::uint32_t>(lengths[i]);
+            columns[static_cast<std::size_t>(place)] = {static_cast<std::uint32_t>(first + i),
+                                                        begins[i]};
         }
     }
-    for (at = 0; at < count; ++at) column_values[places[row_inputs[at]]++] = row_values[at];
 }
 
 }  // namespace inkproof

@@ -60,7 +60,6 @@ struct SparseInputs {
     std::vector<std::uint64_t> row_filled;  // [lane][part]
     std::vector<std::uint32_t> row_begins;  // [lane][part], and the end: of each part's values
     Buffer<float> row_values;
-    Buffer<std::uint16_t> row_inputs;  // and which inputs have them
 
     // Of each input that is not zero in the whole batch (or all): bits of its lanes, and their values
     // in order. The inputs come part by part. Within a part those come together that are filled in as
@@ -77,7 +76,6 @@ struct SparseInputs {
     void list_columns(int features, int lanes, bool lists_all);
 
     int parts = 0, lane_words = 0;
-    std::vector<std::uint32_t> places;  // where each input's next value goes
     std::vector<int> of_length;
 };
 
@@ -138,7 +136,6 @@ private:
     // Of sparse data: which of each row's inputs are not zero, as bits and by number, and those.
     Buffer<std::uint64_t> filled_;     // [row][part]
     std::vector<std::size_t> starts_;  // [row + 1], of what follows
-    Buffer<std::uint16_t> inputs_of_;
     Buffer<std::uint8_t> byte_values_;
     Buffer<float> float_values_;       // scaled
 };

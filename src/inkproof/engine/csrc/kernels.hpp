@@ -69,6 +69,7 @@ constexpr std::size_t BEYOND_CACHES = 12 << 20;  // bytes of weights that come f
 template <int N>
 struct Int {
     static constexpr int value = N;
+    constexpr operator int() const { return N; }
 };
 
 // Calls f(Int<n>) for a run-time n in 1 .. N.
@@ -313,7 +314,7 @@ constexpr int WORD = 64;  // numbers of which one word of such bits tells
 template <int N>
 static inline std::uint32_t filled_bits(const float* numbers) {
     std::uint32_t bits = 0;
-    for (int i = 0; i < N; ++i) bits |= bits_of(load(numbers + i * VL) != V{}) << i * VL;
+    for (int i = 0; i < N; ++i) bits |= filled_bits(load(numbers + i * VL)) << i * VL;
     return bits;
 }
 
@@ -396,55 +397,102 @@ __attribute__((always_inline)) static inline void add_filled(V (&sum)[N][P * VP]
     }
 }
 
-// y[unit] += sum over a lane's inputs of value w[input][unit], for N lanes and some words of inputs.
-// filled: of the lanes, apart by filled_stride.
-template <Values KIND, int P, int N>
-static inline void sparse_forward(const float* w, std::size_t panel_stride,
-                                  const std::uint64_t* filled, std::size_t filled_stride, int words,
-                                  const float* (&values)[N], float* y) {
-    V sum[N][P * VP];
-#pragma GCC unroll 4
-    for (int i = 0; i < N; ++i)
-#pragma GCC unroll 16
-        for (int j = 0; j < P * VP; ++j) sum[i][j] = load(y + (i * P * VP + j) * VL);
-    for (int word = 0; word < words; ++word, ++filled, w += WORD * PANEL) {
-        std::uint64_t bits[N];
-#pragma GCC unroll 4
-        for (std::size_t i = 0; i < N; ++i) bits[i] = filled[i * filled_stride];
-        add_filled<KIND, P>(sum, w, PANEL, panel_stride, bits, values);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < N; ++i)
-#pragma GCC unroll 16
-        for (int j = 0; j < P * VP; ++j) store(y + (i * P * VP + j) * VL, sum[i][j]);
-}
-
-// g[unit] = sum over an input's lanes of value t[lane][unit], for N inputs, whose weights are at `at`;
-// add: adds that to sums.
-template <int P, int N, typename Use, typename Add>
-static inline void sparse_update(const Use use, const std::size_t (&at)[N],
-                                 std::size_t panel_stride, Add&& add) {
-    V sum[N][P * VP];
-#pragma GCC unroll 4
-    for (int i = 0; i < N; ++i)
-#pragma GCC unroll 16
-        for (int j = 0; j < P * VP; ++j) sum[i][j] = V{};
-    add(sum);
-#pragma GCC unroll 4
-    for (int i = 0; i < N; ++i)
-#pragma GCC unroll 16
-        for (int p = 0; p < P; ++p)
-#pragma GCC unroll 16
-            for (int j = 0; j < VP; ++j) use(at[i] + p * panel_stride + j * VL, sum[i][p * VP + j]);
-}
-
 // Calls f(Int<n>, first) for each N things of a range, and for what is left one by one.
 template <int N, typename F>
-static inline void few_at_once(Range range, F&& f) {
+__attribute__((always_inline)) static inline void few_at_once(Range range, F&& f) {
     int i = range.begin;
     for (; i + N <= range.end; i += N) f(Int<N>{}, i);
     if constexpr (N > 1)
         for (; i < range.end; ++i) f(Int<1>{}, i);
+}
+
+// The two products are functions of their own, and take all by value: among other code the compiler
+// runs out of registers, and for each list it reads again what a store could have changed for all that
+// it knows. Every such load costs: the rows take all that the processor has. So how many words there
+// are is a constant where it can be, an Int<1>.
+
+// y[unit] += sum over a lane's inputs of value w[input][unit], for some lanes, some words of inputs
+// and P panels. filled: of the lanes, apart by filled_stride; values_of(lane): where they begin; y:
+// of the lanes, one after the other.
+template <Values KIND, int P, typename Words, typename ValuesOf>
+__attribute__((noinline)) static void sparse_forward(const float* w, std::size_t panel_stride,
+                                                     const std::uint64_t* filled,
+                                                     std::size_t filled_stride, Words words,
+                                                     Range lanes, const ValuesOf values_of,
+                                                     float* y) {
+    few_at_once<LISTS_AT_ONCE>(lanes, [&](auto count, int lane) __attribute__((always_inline)) {
+        constexpr int N = decltype(count)::value;
+        const std::uint64_t* word_at = filled + static_cast<std::size_t>(lane) * filled_stride;
+        const float* part = w;
+        float* sums = y + lane * P * PANEL;
+        const float* values[N];
+        V sum[N][P * VP];
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i) {
+            values[i] = values_of(lane + i);
+#pragma GCC unroll 16
+            for (int j = 0; j < P * VP; ++j) sum[i][j] = load(sums + (i * P * VP + j) * VL);
+        }
+        for (int word = 0; word < words; ++word, ++word_at, part += WORD * PANEL) {
+            std::uint64_t bits[N];
+#pragma GCC unroll 4
+            for (std::size_t i = 0; i < N; ++i) bits[i] = word_at[i * filled_stride];
+            add_filled<KIND, P>(sum, part, PANEL, panel_stride, bits, values);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i)
+#pragma GCC unroll 16
+            for (int j = 0; j < P * VP; ++j) store(sums + (i * P * VP + j) * VL, sum[i][j]);
+    });
+}
+
+// g[unit] = sum over an input's lanes of value t[lane][unit], for some of the inputs that are listed,
+// TOGETHER at a time, and P panels, whose weights begin at `at`. The lists say:
+//   words, LANES       how many words of bits an input has, and of how many lanes one tells
+//   input(i)           which input comes at i
+//   filled(i, word)    its bits
+//   values(i, word)    its values, of a KIND; those in order go on from word to word
+//   asks()             whether to ask for the weights some inputs ahead
+template <int P, int TOGETHER, typename Use, typename Lists>
+__attribute__((noinline)) static void sparse_update(const Use use, std::size_t at,
+                                                    std::size_t panel_stride, const Lists lists,
+                                                    Range wanted, const float* t,
+                                                    std::size_t t_stride) {
+    few_at_once<TOGETHER>(wanted, [&](auto count, int first) __attribute__((always_inline)) {
+        constexpr int N = decltype(count)::value;
+        std::size_t to[N];
+        const float* values[N];
+        V sum[N][P * VP];
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i) {
+            to[i] = at + lists.input(first + i) * PANEL;
+            const int later = std::min(first + i + COLUMNS_AHEAD, wanted.end - 1);
+            const std::size_t ahead = at + lists.input(later) * PANEL;
+#pragma GCC unroll 16
+            for (int p = 0; p < P; ++p)
+                if (lists.asks()) use.expect(ahead + p * panel_stride);
+#pragma GCC unroll 16
+            for (int j = 0; j < P * VP; ++j) sum[i][j] = V{};
+        }
+        const float* rows = t;
+        for (int word = 0; word < lists.words; ++word, rows += Lists::LANES * t_stride) {
+            std::uint64_t bits[N];
+#pragma GCC unroll 4
+            for (int i = 0; i < N; ++i) {
+                bits[i] = lists.filled(first + i, word);
+                if (Lists::KIND == Values::in_place || word == 0)
+                    values[i] = lists.values(first + i, word);
+            }
+            add_filled<Lists::KIND, P>(sum, rows, t_stride, PANEL, bits, values);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i)
+#pragma GCC unroll 16
+            for (int p = 0; p < P; ++p)
+#pragma GCC unroll 16
+                for (int j = 0; j < VP; ++j)
+                    use(to[i] + p * panel_stride + j * VL, sum[i][p * VP + j]);
+    });
 }
 
 // --- The same sum for so few lanes that units are the vector -------------------------------------

@@ -20,6 +20,62 @@ constexpr Values ROW_VALUES = PICKS ? Values::in_order : Values::in_place;
 template <typename Use>
 constexpr int INPUTS_TOGETHER = std::is_same_v<Use, Add> ? LISTS_AT_ONCE : 1;
 
+constexpr int LANES_BETWEEN = 8;     // after which some of the next batch is asked for
+
+template <Values KIND>
+struct Is {
+    static constexpr Values value = KIND;
+};
+
+// For sparse_update: which lanes fill the inputs of sparse data, and with what.
+template <typename Words>
+struct ColumnLists {
+    static constexpr Values KIND = Values::in_order;
+    static constexpr int LANES = WORD;
+    std::size_t input(int i) const { return columns[i].input; }
+    std::uint64_t filled(int i, int word) const {
+        return bits[static_cast<std::size_t>(word) * features + columns[i].input];
+    }
+    const float* values(int i, int) const { return x + columns[i].begin; }
+    bool asks() const { return true; }
+
+    Words words;
+    const SparseInputs::Column* columns;
+    const std::uint64_t* bits;  // [word][input]
+    std::size_t features;
+    const float* x;
+};
+
+// And those of a later layer.
+template <typename Words>
+struct RowLists {
+    static constexpr Values KIND = Values::in_place;
+    static constexpr int LANES = BLOCK;
+    std::size_t input(int i) const { return inputs[i]; }
+    std::uint64_t filled(int i, int word) const { return bits[at(i, word)]; }
+    const float* values(int i, int word) const { return x + at(i, word) * BLOCK; }
+    bool asks() const { return is_large; }
+    std::size_t at(int i, int word) const {
+        return static_cast<std::size_t>(word) * padded + inputs[i];
+    }
+
+    Words words;
+    const std::uint32_t* inputs;
+    const std::uint32_t* bits;  // [word][input]
+    std::size_t padded;
+    const float* x;  // [word][input][lane]
+    bool is_large;
+};
+
+// Calls f with a count, of a type of its own if it is one.
+template <typename F>
+void with_words(int words, F&& f) {
+    if (words == 1)
+        f(Int<1>{});
+    else
+        f(words);
+}
+
 Range all_vectors(const Batch& batch) { return {0, (batch.lanes + VL - 1) / VL}; }
 
 // Whole pairs of inputs, or tiles; but no power of two, that one input's weights of all panels spread
@@ -200,7 +256,7 @@ bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
                   [&](std::size_t lane, int k, V v) __attribute__((always_inline)) {
                       float* row = rows_at + lane * stride;
                       std::uint64_t& bits = filled[lane * words + static_cast<std::size_t>(k / WORD)];
-                      const std::uint32_t here = bits_of(v != V{});
+                      const std::uint32_t here = filled_bits(v);
                       if (ROW_VALUES == Values::in_order)
                           store_filled(row + k / WORD * WORD + __builtin_popcountll(bits), v, here);
                       else
@@ -289,35 +345,29 @@ void Network::add_part(int index, const Batch& batch, int member, int part, Rang
     const auto at = static_cast<std::size_t>(index);
     const std::size_t panel_stride = layers_[at].kernel.panel_stride;
     w += part * WORD * PANEL;
+    const auto add = [&](auto kind, const std::uint64_t* filled, int parts, auto values_of) {
+        for (int lane = lanes.begin; lane < lanes.end; lane += LANES_BETWEEN) {
+            scratch.ahead.some(LANES_BETWEEN);
+            sparse_forward<decltype(kind)::value, P>(
+                w, panel_stride, filled + part, static_cast<std::size_t>(parts), Int<1>{},
+                {lane, std::min(lane + LANES_BETWEEN, lanes.end)}, values_of, sums);
+        }
+    };
     if (index == 0) {
         const SparseInputs& inputs = batch.sparse[static_cast<std::size_t>(member)];
-        few_at_once<LISTS_AT_ONCE>(lanes, [&](auto count, int lane) {
-            constexpr int N = decltype(count)::value;
-            scratch.ahead.some(N);
-            const float* values[N];
-            const auto i = static_cast<std::size_t>(lane * inputs.parts + part);
-            for (int j = 0; j < N; ++j)
-                values[j] = inputs.row_values.get() +
-                            inputs.row_begins[i + static_cast<std::size_t>(j * inputs.parts)];
-            sparse_forward<Values::in_order, P>(w, panel_stride, &inputs.row_filled[i],
-                                                inputs.parts, 1, values, sums + lane * P * PANEL);
-        });
-        return;
+        const float* values = inputs.row_values.get();
+        const std::uint32_t* begins = inputs.row_begins.data() + part;
+        const int parts = inputs.parts;
+        add(Is<Values::in_order>{}, inputs.row_filled.data(), parts,
+            [=](int lane) { return values + begins[lane * parts]; });
+    } else {
+        const Rows& rows = batch.rows_of(index, member);
+        const Layer& below = layers_[at - 1];
+        const float* values = rows.by_lane.get() + part * WORD;
+        const std::size_t stride = below.lane_stride;
+        add(Is<ROW_VALUES>{}, rows.filled_inputs.get(), Data::parts(below.padded),
+            [=](int lane) { return values + static_cast<std::size_t>(lane) * stride; });
     }
-    const Rows& rows = batch.rows_of(index, member);
-    const Layer& below = layers_[at - 1];
-    const int parts = Data::parts(below.padded);
-    few_at_once<LISTS_AT_ONCE>(lanes, [&](auto count, int lane) {
-        constexpr int N = decltype(count)::value;
-        scratch.ahead.some(N);
-        const auto word = static_cast<std::size_t>(lane * parts + part);
-        const float* values[N];
-        for (int j = 0; j < N; ++j)
-            values[j] = rows.by_lane.get() +
-                        static_cast<std::size_t>(lane + j) * below.lane_stride + part * WORD;
-        sparse_forward<ROW_VALUES, P>(w, panel_stride, &rows.filled_inputs[word], parts, 1, values,
-                                      sums + lane * P * PANEL);
-    });
 }
 
 // The outputs of a layer whose inputs are taken by bits; where there is a batch before, after the
@@ -421,10 +471,10 @@ void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch)
         std::copy(layer.bias.values.get(), layer.bias.values.get() + layer.padded, y);
         each_group({0, layer.panels}, [&](Range group) {
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
-                const float* at[] = {values};
                 sparse_forward<Values::in_order, decltype(count)::value>(
                     layer.kernel.values.get() + group.begin * layer.kernel.panel_stride,
-                    layer.kernel.panel_stride, filled, 0, words, at, y + group.begin * PANEL);
+                    layer.kernel.panel_stride, filled, 0, words, {0, 1},
+                    [=](int) { return values; }, y + group.begin * PANEL);
             });
         });
         if (&layer == &layers_.back()) break;
@@ -678,38 +728,12 @@ void Network::update_listed(int index, const Batch& batch, const Operand& from, 
 template <typename Use>
 void Network::update_columns(const SparseInputs& inputs, Range columns, Range panels,
                              const Use& use) const {
-    const std::size_t panel_stride = layers_.front().kernel.panel_stride;
-    const std::size_t at = panels.begin * panel_stride;
-    const float* t = transposed_.front().get() + panels.begin * PANEL;
-    const std::size_t t_stride = layers_.front().lane_stride;
-    const auto features = static_cast<std::size_t>(layers_.front().spec.inputs);
-    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto panel_count) {
-        constexpr int P = decltype(panel_count)::value;
-        few_at_once<INPUTS_TOGETHER<Use>>(columns, [&](auto count, int first) {
-            constexpr int N = decltype(count)::value;
-            const auto* column = inputs.columns.data() + first;
-            std::size_t begin[N];
-            const float* values[N];
-            for (int i = 0; i < N; ++i) {
-                const auto later = static_cast<std::size_t>(
-                    std::min(first + i + COLUMNS_AHEAD, columns.end - 1));
-                const std::size_t ahead = at + inputs.columns[later].input * PANEL;
-#pragma GCC unroll 16
-                for (int p = 0; p < P; ++p) use.expect(ahead + p * panel_stride);
-                begin[i] = at + column[i].input * PANEL;
-                values[i] = inputs.column_values.get() + column[i].begin;
-            }
-            sparse_update<P>(use, begin, panel_stride, [&](auto& sum) {
-                const std::uint64_t* filled = inputs.column_filled.data();
-                for (int word = 0; word < inputs.lane_words; ++word, filled += features) {
-                    std::uint64_t bits[N];
-                    for (int i = 0; i < N; ++i) bits[i] = filled[column[i].input];
-                    add_filled<Values::in_order, P>(
-                        sum, t + static_cast<std::size_t>(word * WORD) * t_stride, t_stride, PANEL,
-                        bits, values);
-                }
-            });
-        });
+    const Layer& layer = layers_.front();
+    with_words(inputs.lane_words, [&](auto words) {
+        const ColumnLists<decltype(words)> lists{
+            words, inputs.columns.data(), inputs.column_filled.data(),
+            static_cast<std::size_t>(layer.spec.inputs), inputs.column_values.get()};
+        update_lists(0, lists, columns, panels, use);
     });
 }
 
@@ -717,51 +741,40 @@ void Network::update_columns(const SparseInputs& inputs, Range columns, Range pa
 template <typename Use>
 void Network::update_filled(int index, const Batch& batch, int member, Range inputs, Range panels,
                             bool moves_all, const Use& use) const {
-    const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const auto below_at = static_cast<std::size_t>(index - 1);
     const auto padded = static_cast<std::size_t>(layers_[below_at].padded);
-    const std::size_t panel_stride = layer.kernel.panel_stride, at = panels.begin * panel_stride;
-    const float* t = transposed_[static_cast<std::size_t>(index)].get() + panels.begin * PANEL;
-    const float* x = batch.outputs[below_at].get();
     const std::uint32_t* filled = batch.rows_of(index, member).filled_lanes.get();
-    const auto blocks = static_cast<std::size_t>(batch.blocks);
-    const int end = std::min(inputs.end, layer.spec.inputs);
-    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto panel_count) {
-        constexpr int P = decltype(panel_count)::value;
-        std::size_t chosen[INPUTS_TOGETHER<Use>];
+    const int end = std::min(inputs.end, layers_[static_cast<std::size_t>(index)].spec.inputs);
+    for (int begin = inputs.begin; begin < end; begin += WORD) {
+        std::uint32_t chosen[WORD];
         int count = 0;
-        const auto learn = [&](auto chosen_count) {
-            constexpr std::size_t N = decltype(chosen_count)::value;
-            std::size_t begin[N];
-            for (std::size_t i = 0; i < N; ++i) begin[i] = at + chosen[i] * PANEL;
-            sparse_update<P>(use, begin, panel_stride, [&](auto& sum) {
-                for (std::size_t block = 0; block < blocks; ++block) {
-                    std::uint64_t bits[N];
-                    const float* values[N];
-                    for (std::size_t i = 0; i < N; ++i) {
-                        const std::size_t from = block * padded + chosen[i];
-                        bits[i] = filled[from];
-                        values[i] = x + from * BLOCK;
-                    }
-                    add_filled<Values::in_place, P>(sum, t + block * BLOCK * layer.lane_stride,
-                                                    layer.lane_stride, PANEL, bits, values);
-                }
-            });
-            count = 0;
-        };
-        for (int k = inputs.begin; k < end; ++k) {
-            const auto input = static_cast<std::size_t>(k);
-            const int later = std::min(k + COLUMNS_AHEAD, end - 1) * PANEL;
-#pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) use.expect(at + later + p * panel_stride);
+        for (int k = begin; k < std::min(begin + WORD, end); ++k) {
+            const auto input = static_cast<std::uint32_t>(k);
             bool moves = moves_all;
-            for (std::size_t block = 0; block < blocks; ++block)
-                moves = moves || filled[block * padded + input] != 0;
-            if (!moves) continue;
-            chosen[count++] = input;
-            if (count == INPUTS_TOGETHER<Use>) learn(Int<INPUTS_TOGETHER<Use>>{});
+            for (int block = 0; block < batch.blocks; ++block)
+                moves = moves || filled[static_cast<std::size_t>(block) * padded + input] != 0;
+            chosen[count] = input;
+            count += moves;
         }
-        if (count > 0) with_constant<INPUTS_TOGETHER<Use>>(count, learn);
+        with_words(batch.blocks, [&](auto words) {
+            const RowLists<decltype(words)> lists{
+                words, chosen, filled, padded, batch.outputs[below_at].get(), is_large_};
+            update_lists(index, lists, {0, count}, panels, use);
+        });
+    }
+}
+
+// The same for one group of a layer's panels, and those inputs that come in a range of lists.
+template <typename Lists, typename Use>
+void Network::update_lists(int index, const Lists& lists, Range wanted, Range panels,
+                           const Use& use) const {
+    const auto at = static_cast<std::size_t>(index);
+    const Layer& layer = layers_[at];
+    const std::size_t panel_stride = layer.kernel.panel_stride;
+    with_constant<SPARSE_PANELS>(panels.end - panels.begin, [&](auto count) {
+        sparse_update<decltype(count)::value, INPUTS_TOGETHER<Use>>(
+            use, panels.begin * panel_stride, panel_stride, lists, wanted,
+            transposed_[at].get() + panels.begin * PANEL, layer.lane_stride);
     });
 }
 

@@ -218,6 +218,9 @@ private:
     template <typename Use>
     void update_filled(int layer, const Batch& batch, int member, Range inputs, Range panels,
                        bool moves_all, const Use& use) const;
+    template <typename Lists, typename Use>
+    void update_lists(int layer, const Lists& lists, Range wanted, Range panels,
+                      const Use& use) const;
     void update_biases(int layer, const Batch& batch, Range panels, const Descent* descent);
     void apply_sums(int member, const Descent& descent);
 
