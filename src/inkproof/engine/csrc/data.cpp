@@ -203,7 +203,6 @@ void SparseInputs::list_columns(int features, int lanes, bool lists_all) {
     columns.resize(width);
     column_bounds.assign(1, 0);
     if (column_values.size() < row_values.size()) column_values = Buffer<float>(row_values.size());
-    const int shortest = lists_all ? 0 : 1;
     std::uint32_t begin = 0;
     for (std::size_t part = 0; part < words; ++part) {
         std::uint64_t filled[CHUNK_LANES] = {}, any = 0;  // of each lane, its bits and
@@ -215,9 +214,7 @@ void SparseInputs::list_columns(int features, int lanes, bool lists_all) {
         }
         const int first = static_cast<int>(part) * WORD, inputs = std::min(WORD, features - first);
         std::uint32_t begins[WORD] = {};
-        int lengths[WORD] = {};
-        of_length.assign(static_cast<std::size_t>(lanes) + 1, 0);
-        of_length[0] = inputs - __builtin_popcountll(any);
+        int lengths[WORD] = {}, of_length[CHUNK_LANES + 1] = {}, longest = 0;
         for (int k = 0; k < inputs; k += VL) {
             std::uint64_t here = any >> k & ((1u << VL) - 1);
             if (here == 0) continue;
@@ -249,18 +246,23 @@ void SparseInputs::list_columns(int features, int lanes, bool lists_all) {
                 }
                 begins[k + i] = from;
                 lengths[k + i] = static_cast<int>(begin - from);
-                ++of_length[static_cast<std::size_t>(lengths[k + i])];
+                longest = std::max(longest, lengths[k + i]);
+                ++of_length[lengths[k + i]];
             }
         }
+        std::uint64_t listed = any;
+        if (lists_all) {
+            listed = ~std::uint64_t{0} >> (WORD - inputs);
+            of_length[0] += inputs - __builtin_popcountll(any);
+        }
         int end = column_bounds.back();
-        for (int length = shortest; length <= lanes; ++length)
-            end += std::exchange(of_length[static_cast<std::size_t>(length)], end);
+        for (int length = 0; length <= longest; ++length)
+            end += std::exchange(of_length[length], end);
         column_bounds.push_back(end);
-        for (int i = 0; i < inputs; ++i) {
-            if (lengths[i] < shortest) continue;
-            const int place = of_length[static_cast<std::size_t>(lengths[i])]++;
-            columns[static_cast<std::size_t>(place)] = {static_cast<std::uint32_t>(first + i),
-                                                        begins[i]};
+        for (; listed != 0; listed &= listed - 1) {
+            const int i = __builtin_ctzll(listed);
+            columns[static_cast<std::size_t>(of_length[lengths[i]]++)] = {
+                static_cast<std::uint32_t>(first + i), begins[i]};
         }
     }
 }

@@ -76,7 +76,6 @@ struct SparseInputs {
     void list_columns(int features, int lanes, bool lists_all);
 
     int parts = 0, lane_words = 0;
-    std::vector<int> of_length;
 };
 
 // A matrix of inputs, one row an image; the network sees scale * raw + offset. The memory stays the
@@ -133,7 +132,7 @@ private:
     float scale_, offset_;
     bool sparse_ = false;
 
-    // Of sparse data: which of each row's inputs are not zero, as bits and by number, and those.
+    // Of sparse data: which of each row's inputs are not zero, as bits, and those.
     Buffer<std::uint64_t> filled_;     // [row][part]
     std::vector<std::size_t> starts_;  // [row + 1], of what follows
     Buffer<std::uint8_t> byte_values_;

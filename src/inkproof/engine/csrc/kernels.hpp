@@ -412,32 +412,32 @@ __attribute__((always_inline)) static inline void few_at_once(Range range, F&& f
 // are is a constant where it can be, an Int<1>.
 
 // y[unit] += sum over a lane's inputs of value w[input][unit], for some lanes, some words of inputs
-// and P panels. filled: of the lanes, apart by filled_stride; values_of(lane): where they begin; y:
-// of the lanes, one after the other.
-template <Values KIND, int P, typename Words, typename ValuesOf>
+// and P panels. y: of the lanes, one after the other. The lists say:
+//   words              how many words of inputs
+//   filled(lane)       where the words begin
+//   values(lane)       and its values, of a KIND; those in order go on from word to word
+template <int P, typename Lists>
 __attribute__((noinline)) static void sparse_forward(const float* w, std::size_t panel_stride,
-                                                     const std::uint64_t* filled,
-                                                     std::size_t filled_stride, Words words,
-                                                     Range lanes, const ValuesOf values_of,
-                                                     float* y) {
+                                                     const Lists lists, Range lanes, float* y) {
     few_at_once<LISTS_AT_ONCE>(lanes, [&](auto count, int lane) __attribute__((always_inline)) {
         constexpr int N = decltype(count)::value;
-        const std::uint64_t* word_at = filled + static_cast<std::size_t>(lane) * filled_stride;
-        const float* part = w;
-        float* sums = y + lane * P * PANEL;
+        const std::uint64_t* filled[N];
         const float* values[N];
+        float* sums = y + lane * P * PANEL;
         V sum[N][P * VP];
 #pragma GCC unroll 4
         for (int i = 0; i < N; ++i) {
-            values[i] = values_of(lane + i);
+            filled[i] = lists.filled(lane + i);
+            values[i] = lists.values(lane + i);
 #pragma GCC unroll 16
             for (int j = 0; j < P * VP; ++j) sum[i][j] = load(sums + (i * P * VP + j) * VL);
         }
-        for (int word = 0; word < words; ++word, ++word_at, part += WORD * PANEL) {
+        const float* part = w;
+        for (int word = 0; word < lists.words; ++word, part += WORD * PANEL) {
             std::uint64_t bits[N];
 #pragma GCC unroll 4
-            for (std::size_t i = 0; i < N; ++i) bits[i] = word_at[i * filled_stride];
-            add_filled<KIND, P>(sum, part, PANEL, panel_stride, bits, values);
+            for (int i = 0; i < N; ++i) bits[i] = filled[i][word];
+            add_filled<Lists::KIND, P>(sum, part, PANEL, panel_stride, bits, values);
         }
 #pragma GCC unroll 4
         for (int i = 0; i < N; ++i)
@@ -519,16 +519,15 @@ __attribute__((always_inline)) static inline void add_rows(V (&sum)[K][P * VP], 
 
 // --- Layout changes ------------------------------------------------------------------------------
 
-// Calls f(lane, row, v) with VL rows' numbers of each lane, of [row][BLOCK lanes], for some vectors of
-// lanes; rows a multiple of 16.
-template <typename F>
-__attribute__((always_inline)) static inline void each_lane(const float* from, int rows, int vectors,
-                                                            F&& f) {
+// Calls f(lane, row, v) with VL rows' numbers of each lane, for some vectors of lanes; rows a multiple of
+// 16. at(row, lane): VL lanes' numbers of a row.
+template <typename At, typename F>
+__attribute__((always_inline)) static inline void each_lane(int rows, int vectors, At&& at, F&& f) {
     for (int r = 0; r < rows; r += VL)
         for (int b = 0; b < vectors * VL; b += VL) {
             V tile[VL];
 #pragma GCC unroll 16
-            for (int i = 0; i < VL; ++i) tile[i] = load(from + (r + i) * BLOCK + b);
+            for (int i = 0; i < VL; ++i) tile[i] = at(r + i, b);
             transpose(tile);
 #pragma GCC unroll 16
             for (int i = 0; i < VL; ++i) f(static_cast<std::size_t>(b + i), r, tile[i]);
@@ -538,24 +537,36 @@ __attribute__((always_inline)) static inline void each_lane(const float* from, i
 // [row][BLOCK lanes] -> [lane][row] for some vectors of lanes; rows a multiple of 16.
 static inline void to_lanes(const float* from, float* to, std::size_t to_stride, int rows,
                             int vectors) {
-    each_lane(from, rows, vectors, [&](std::size_t lane, int row, V v)
-                                       __attribute__((always_inline)) {
-        store(to + lane * to_stride + row, v);
-    });
+    each_lane(
+        rows, vectors,
+        [&](int row, int lane) __attribute__((always_inline)) {
+            return load(from + row * BLOCK + lane);
+        },
+        [&](std::size_t lane, int row, V v) __attribute__((always_inline)) {
+            store(to + lane * to_stride + row, v);
+        });
 }
 
-// [lane][row] -> [row][BLOCK lanes] for some vectors of lanes; rows a multiple of 16.
-static inline void to_features(const float* from, std::size_t from_stride, float* to, int rows,
-                               int vectors) {
+// [lane][row] -> [row][BLOCK lanes] for some vectors of lanes; rows a multiple of 16. made(row, v): what
+// becomes of the numbers of VL rows of a lane.
+template <typename F>
+__attribute__((always_inline)) static inline void to_features(const float* from,
+                                                              std::size_t from_stride, float* to,
+                                                              int rows, int vectors, F&& made) {
     for (int r = 0; r < rows; r += VL)
         for (int b = 0; b < vectors * VL; b += VL) {
             V tile[VL];
 #pragma GCC unroll 16
-            for (int i = 0; i < VL; ++i) tile[i] = load(from + (b + i) * from_stride + r);
+            for (int i = 0; i < VL; ++i) tile[i] = made(r, load(from + (b + i) * from_stride + r));
             transpose(tile);
 #pragma GCC unroll 16
             for (int i = 0; i < VL; ++i) store(to + (r + i) * BLOCK + b, tile[i]);
         }
+}
+
+static inline void to_features(const float* from, std::size_t from_stride, float* to, int rows,
+                               int vectors) {
+    to_features(from, from_stride, to, rows, vectors, [](int, V v) { return v; });
 }
 
 }  // namespace inkproof

@@ -13,6 +13,8 @@ namespace {
 constexpr int INFERENCE_LANES = 128;
 constexpr int LIST_PAYS = 16;        // a list that leaves out less than 1 of so many inputs does not
 constexpr int NARROW_UNITS = 64;     // an output layer of no more units is split by lanes
+constexpr int BIASES_AT_ONCE = 8;    // vectors of sums, that each waits for itself alone
+constexpr int LANES_BETWEEN = 8;     // after which some of the next batch is asked for
 // How a word's values lie in Rows::by_lane: in order, where it pays to pick them from registers.
 constexpr Values ROW_VALUES = PICKS ? Values::in_order : Values::in_place;
 // Inputs whose weights are updated together: a rule that remembers more than them would read and write
@@ -20,11 +22,41 @@ constexpr Values ROW_VALUES = PICKS ? Values::in_order : Values::in_place;
 template <typename Use>
 constexpr int INPUTS_TOGETHER = std::is_same_v<Use, Add> ? LISTS_AT_ONCE : 1;
 
-constexpr int LANES_BETWEEN = 8;     // after which some of the next batch is asked for
+// For sparse_forward: which inputs a lane of sparse data fills, of one part of them, and with what.
+struct DataLists {
+    static constexpr Values KIND = Values::in_order;
+    static constexpr Int<1> words{};
+    const std::uint64_t* filled(int lane) const { return bits + lane * parts; }
+    const float* values(int lane) const { return x + begins[lane * parts]; }
 
-template <Values KIND>
-struct Is {
-    static constexpr Values value = KIND;
+    const std::uint64_t* bits;    // [lane][part], from the part on,
+    const std::uint32_t* begins;  // and likewise
+    std::ptrdiff_t parts;
+    const float* x;
+};
+
+// And of those of a later layer.
+struct LaneLists {
+    static constexpr Values KIND = ROW_VALUES;
+    static constexpr Int<1> words{};
+    const std::uint64_t* filled(int lane) const { return bits + lane * parts; }
+    const float* values(int lane) const { return x + lane * stride; }
+
+    const std::uint64_t* bits;  // [lane][part], from the part on
+    std::ptrdiff_t parts;
+    const float* x;  // [lane][input], likewise
+    std::ptrdiff_t stride;
+};
+
+// And all inputs of a lane that is alone.
+struct OneLane {
+    static constexpr Values KIND = Values::in_order;
+    const std::uint64_t* filled(int) const { return bits; }
+    const float* values(int) const { return x; }
+
+    int words;
+    const std::uint64_t* bits;
+    const float* x;
 };
 
 // For sparse_update: which lanes fill the inputs of sparse data, and with what.
@@ -252,17 +284,21 @@ bool Network::list_filled(int index, const Batch& batch, Rows& rows) const {
         float* rows_at = rows.by_lane.get() + first * stride;
         std::uint64_t* filled = rows.filled_inputs.get() + first * words;
         std::fill(filled, filled + BLOCK * words, std::uint64_t{0});
-        each_lane(x + block * below.padded * BLOCK, below.padded, VB,
-                  [&](std::size_t lane, int k, V v) __attribute__((always_inline)) {
-                      float* row = rows_at + lane * stride;
-                      std::uint64_t& bits = filled[lane * words + static_cast<std::size_t>(k / WORD)];
-                      const std::uint32_t here = filled_bits(v);
-                      if (ROW_VALUES == Values::in_order)
-                          store_filled(row + k / WORD * WORD + __builtin_popcountll(bits), v, here);
-                      else
-                          store(row + k, v);
-                      bits |= std::uint64_t{here} << k % WORD;
-                  });
+        each_lane(
+            below.padded, VB,
+            [&](int k, int lane) __attribute__((always_inline)) {
+                return load(x + (block * below.padded + k) * BLOCK + lane);
+            },
+            [&](std::size_t lane, int k, V v) __attribute__((always_inline)) {
+                float* row = rows_at + lane * stride;
+                std::uint64_t& bits = filled[lane * words + static_cast<std::size_t>(k / WORD)];
+                const std::uint32_t here = filled_bits(v);
+                if (ROW_VALUES == Values::in_order)
+                    store_filled(row + k / WORD * WORD + __builtin_popcountll(bits), v, here);
+                else
+                    store(row + k, v);
+                bits |= std::uint64_t{here} << k % WORD;
+            });
     }
     return true;
 }
@@ -345,28 +381,24 @@ void Network::add_part(int index, const Batch& batch, int member, int part, Rang
     const auto at = static_cast<std::size_t>(index);
     const std::size_t panel_stride = layers_[at].kernel.panel_stride;
     w += part * WORD * PANEL;
-    const auto add = [&](auto kind, const std::uint64_t* filled, int parts, auto values_of) {
+    const auto add = [&](const auto& lists) {
         for (int lane = lanes.begin; lane < lanes.end; lane += LANES_BETWEEN) {
             scratch.ahead.some(LANES_BETWEEN);
-            sparse_forward<decltype(kind)::value, P>(
-                w, panel_stride, filled + part, static_cast<std::size_t>(parts), Int<1>{},
-                {lane, std::min(lane + LANES_BETWEEN, lanes.end)}, values_of, sums);
+            const Range some{lane, std::min(lane + LANES_BETWEEN, lanes.end)};
+            sparse_forward<P>(w, panel_stride, lists, some, sums);
         }
     };
+    const auto first = static_cast<std::size_t>(part);
     if (index == 0) {
         const SparseInputs& inputs = batch.sparse[static_cast<std::size_t>(member)];
-        const float* values = inputs.row_values.get();
-        const std::uint32_t* begins = inputs.row_begins.data() + part;
-        const int parts = inputs.parts;
-        add(Is<Values::in_order>{}, inputs.row_filled.data(), parts,
-            [=](int lane) { return values + begins[lane * parts]; });
+        add(DataLists{&inputs.row_filled[first], &inputs.row_begins[first], inputs.parts,
+                      inputs.row_values.get()});
     } else {
         const Rows& rows = batch.rows_of(index, member);
         const Layer& below = layers_[at - 1];
-        const float* values = rows.by_lane.get() + part * WORD;
-        const std::size_t stride = below.lane_stride;
-        add(Is<ROW_VALUES>{}, rows.filled_inputs.get(), Data::parts(below.padded),
-            [=](int lane) { return values + static_cast<std::size_t>(lane) * stride; });
+        add(LaneLists{&rows.filled_inputs[first], Data::parts(below.padded),
+                      rows.by_lane.get() + part * WORD,
+                      static_cast<std::ptrdiff_t>(below.lane_stride)});
     }
 }
 
@@ -404,19 +436,33 @@ void Network::forward_sparse(int index, const Batch* before, const Descent* desc
                                                  scratch);
             });
         }
+        std::uint32_t alive[SPARSE_PANELS] = {};
+        const bool is_relu = layer.spec.activation == Activation::relu;
         each_block(vectors, [&](std::size_t block, int first, int count) {
-            to_features(t + (block * BLOCK + static_cast<std::size_t>(first * VL)) * stride, stride,
-                        batch.outputs[layer_at].get() + block * y_stride +
-                            group.begin * PANEL * BLOCK + first * VL,
-                        static_cast<int>(stride), count);
+            to_features(
+                t + (block * BLOCK + static_cast<std::size_t>(first * VL)) * stride, stride,
+                batch.outputs[layer_at].get() + block * y_stride + group.begin * PANEL * BLOCK +
+                    first * VL,
+                static_cast<int>(stride), count, [&](int unit, V v) __attribute__((always_inline)) {
+                    const V value = is_relu ? relu(v) : v;
+                    alive[unit / PANEL] |= filled_bits(value) << unit % PANEL;
+                    return value;
+                });
         });
+        for (int p = group.begin; is_relu && p < group.end; ++p)
+            note_alive(index, batch, p, alive[p - group.begin]);
     });
-    activate(index, batch, panels, vectors);
 }
 
-// Takes outputs through the activation, and notes which units are not zero in the whole batch. A
-// linear unit hands on errors whatever its output, so all of those count; and all of a layer that is
-// split by lanes, of which no thread knows.
+// Notes which units of a panel are not zero in the whole batch. A linear unit hands on errors whatever
+// its output, so all of those count; and all of a layer that is split by lanes, of which no thread knows.
+void Network::note_alive(int index, Batch& batch, int panel, std::uint32_t units) const {
+    const auto at = static_cast<std::size_t>(index);
+    if (layers_[at].wide || threads() == 1)
+        batch.alive[at][static_cast<std::size_t>(panel)] = static_cast<std::uint16_t>(units);
+}
+
+// Takes outputs through the activation.
 void Network::activate(int index, Batch& batch, Range panels, Range vectors) const {
     const auto at = static_cast<std::size_t>(index);
     const Layer& layer = layers_[at];
@@ -437,8 +483,7 @@ void Network::activate(int index, Batch& batch, Range panels, Range vectors) con
                 alive |= static_cast<unsigned>(any(filled)) << u;
             }
         });
-        if (layer.wide || threads() == 1)
-            batch.alive[at][static_cast<std::size_t>(p)] = static_cast<std::uint16_t>(alive);
+        note_alive(index, batch, p, alive);
     }
 }
 
@@ -471,10 +516,10 @@ void Network::forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch)
         std::copy(layer.bias.values.get(), layer.bias.values.get() + layer.padded, y);
         each_group({0, layer.panels}, [&](Range group) {
             with_constant<SPARSE_PANELS>(group.end - group.begin, [&](auto count) {
-                sparse_forward<Values::in_order, decltype(count)::value>(
+                sparse_forward<decltype(count)::value>(
                     layer.kernel.values.get() + group.begin * layer.kernel.panel_stride,
-                    layer.kernel.panel_stride, filled, 0, words, {0, 1},
-                    [=](int) { return values; }, y + group.begin * PANEL);
+                    layer.kernel.panel_stride, OneLane{words, filled, values}, {0, 1},
+                    y + group.begin * PANEL);
             });
         });
         if (&layer == &layers_.back()) break;
@@ -665,14 +710,22 @@ void Network::backward_sum(int index, const Batch& batch, int member) {
         const float* other = other_share_.get() + from;
         const float* a = batch.outputs[below_at].get() + from;
         float* d = errors_[below_at].get() + from;
-        for (int i = 0; i < rows * BLOCK; i += VL) {
-            V sum = load(d + i);
-            if (layer.halves == 2) sum += load(other + i);
-            store(d + i, is_relu ? (load(a + i) > V{} ? sum : V{}) : sum);
-        }
         float* t = transposed_[below_at].get() +
                    static_cast<std::size_t>(block * BLOCK) * below.lane_stride + mine.begin;
-        to_lanes(d, t, below.lane_stride, round_up(rows, PANEL), VB);
+        each_lane(
+            round_up(rows, PANEL), VB,
+            [&](int row, int lane) __attribute__((always_inline)) {
+                if (row >= rows) return V{};
+                const int i = row * BLOCK + lane;
+                V sum = load(d + i);
+                if (layer.halves == 2) sum += load(other + i);
+                if (is_relu) sum = load(a + i) > V{} ? sum : V{};
+                store(d + i, sum);
+                return sum;
+            },
+            [&](std::size_t lane, int row, V v) __attribute__((always_inline)) {
+                store(t + lane * below.lane_stride + row, v);
+            });
         if (below.half) pair_errors(index - 1, block, mine.begin, round_up(rows, PANEL));
     }
 }
@@ -782,12 +835,15 @@ void Network::update_biases(int index, const Batch& batch, Range panels, const D
     Layer& layer = layers_[static_cast<std::size_t>(index)];
     const float* t = transposed_[static_cast<std::size_t>(index)].get();
     with_use(descent, layer.bias, [&](const auto& use) {
-        for (int u = panels.begin * PANEL; u < panels.end * PANEL; u += VL) {
-            V sum{};
+        few_at_once<BIASES_AT_ONCE>({panels.begin * VP, panels.end * VP}, [&](auto count, int first) {
+            V sum[decltype(count)::value] = {};
             for (int lane = 0; lane < batch.lanes; ++lane)
-                sum += load(t + static_cast<std::size_t>(lane) * layer.lane_stride + u);
-            use(static_cast<std::size_t>(u), sum);
-        }
+                for (int i = 0; i < count; ++i)
+                    sum[i] += load(t + static_cast<std::size_t>(lane) * layer.lane_stride +
+                                   (first + i) * VL);
+            for (int i = 0; i < count; ++i)
+                use(static_cast<std::size_t>((first + i) * VL), sum[i]);
+        });
     });
 }
 

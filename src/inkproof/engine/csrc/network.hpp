@@ -195,6 +195,7 @@ private:
     void add_part(int layer, const Batch& batch, int member, int part, Range lanes, const float* w,
                   float* sums, Scratch& scratch) const;
     void activate(int layer, Batch& batch, Range panels, Range vectors) const;
+    void note_alive(int layer, Batch& batch, int panel, std::uint32_t units) const;
     bool list_filled(int layer, const Batch& batch, Rows& rows) const;
     void forward_row(Batch& batch, bool sparse, int lane, Scratch& scratch) const;
     void forward_shares(const Batch& batch, int member);

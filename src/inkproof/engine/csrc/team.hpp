@@ -171,7 +171,8 @@ public:
             f(Range{(mine.begin + piece.begin) * grain,
                     std::min((mine.begin + piece.end) * grain, count)});
         }
-        members_[static_cast<std::size_t>(member)].done += static_cast<double>(length) / grains;
+        if (grains > 0)
+            members_[static_cast<std::size_t>(member)].done += static_cast<double>(length) / grains;
     }
 
 private:
