@@ -97,7 +97,7 @@ public:
                 const int block = task % step.blocks;
                 const int end = std::min(first + BACKWARD_INPUTS, in_.features);
                 for (int u = 0; u < out_.features; u += UNITS_AT_ONCE)
-                    backward_rows(kernel_.values.get(), nullptr, {first, end}, units_.data() + u,
+                    backward_rows<false>(kernel_.values.get(), nullptr, {first, end}, units_.data() + u,
                                   std::min(UNITS_AT_ONCE, out_.features - u),
                                   out_.error(block, u), in_.error(block, 0), step.vectors(block),
                                   u == 0);

@@ -7,8 +7,9 @@
 //   transposed   [lane][units, padded to 16]   the same numbers, units as the vector: what the
 //                                              weight gradient and the sparse product read
 //
-// Every sum is one chain of fused multiply-adds over its index in ascending order, whatever the
-// tiles, blocks and threads, so that the same numbers give the same bits. A product with a zero
+// Every sum is one chain of fused multiply-adds over its index in ascending order (that over the first
+// half of a layer's units, for the gradient of its inputs, in descending order), whatever the tiles,
+// blocks and threads, so that the same numbers give the same bits. A product with a zero
 // factor leaves such a chain as it is: the sparse forms give the bits of the dense ones, and what
 // is zero in a whole batch is left out. Hence the products take lists of rows: where each input's
 // row of a panel begins (input * PANEL). Where there is no list (null), no input is left out.
@@ -167,8 +168,8 @@ static inline std::size_t row_at(const std::uint32_t* rows, int k) {
 
 // Adds the share of the listed units to the gradient at K inputs, from the `from`th that is listed.
 // units: where each one's weight lies in an input's row, unit / PANEL * panel_stride + unit % PANEL;
-// e: the listed units, one after the other.
-template <int K, int NV>
+// e: the listed units, one after the other. DOWN: from the last unit to the first.
+template <int K, int NV, bool DOWN>
 static inline void backward_tile(const float* w, const std::uint32_t* rows, int from,
                                  const std::size_t* units, int count, const float* e, float* d,
                                  bool first) {
@@ -184,7 +185,8 @@ static inline void backward_tile(const float* w, const std::uint32_t* rows, int 
         for (int j = 0; j < NV; ++j) sum[i][j] = first ? V{} : load(to[i] + j * VL);
     }
 #pragma GCC unroll 4
-    for (int u = 0; u < count; ++u) {
+    for (int n = 0; n < count; ++n) {
+        const int u = DOWN ? count - 1 - n : n;
         const std::size_t at = units[u];
         V es[NV];
 #pragma GCC unroll 16
@@ -212,6 +214,7 @@ static inline void expect_rows(const float* w, const std::uint32_t* rows, Range 
 
 // For the listed inputs in `wanted`. All tiles read the same errors, which so stay in the first-level
 // cache; the weights come from the second one, once for each lot of lanes.
+template <bool DOWN>
 static inline void backward_rows(const float* w, const std::uint32_t* rows, Range wanted,
                                  const std::size_t* units, int unit_count, const float* e, float* d,
                                  int vectors, bool first) {
@@ -223,10 +226,11 @@ static inline void backward_rows(const float* w, const std::uint32_t* rows, Rang
                 if (ASKS_AHEAD && v == 0) expect_rows(w, rows, {next, end}, units, unit_count);
                 const float* from = e + v * VL;
                 if (v + TILE_VECTORS <= vectors)
-                    backward_tile<K, TILE_VECTORS>(w, rows, k, units, unit_count, from, d + v * VL,
-                                                   first);
+                    backward_tile<K, TILE_VECTORS, DOWN>(w, rows, k, units, unit_count, from,
+                                                         d + v * VL, first);
                 else
-                    backward_tile<K, 1>(w, rows, k, units, unit_count, from, d + v * VL, first);
+                    backward_tile<K, 1, DOWN>(w, rows, k, units, unit_count, from, d + v * VL,
+                                              first);
             });
 }
 

@@ -623,7 +623,9 @@ const Buffer<float>& Network::share_of(int index, int half, int first, int liste
 // The gradient with respect to a layer's inputs, which are the outputs of the layer below, is the
 // sum of the shares of two fixed halves of the layer's units, if it has more than a few. Each thread
 // begins with the share of the units that it owns, so that few weights are read that another thread
-// writes: moving those between the cores costs more than all the sums.
+// writes: moving those between the cores costs more than all the sums. The first half goes from its
+// last unit to its first: upwards, a processor that looks ahead from panel to panel would go on into
+// the other half, whose owner then had to claim those weights back before their update.
 void Network::backward_shares(int index, const Batch& batch, int member, Scratch& scratch) {
     if (layers_[static_cast<std::size_t>(index)].half)
         return backward_shares_half(index, batch, member, scratch);
@@ -643,11 +645,19 @@ void Network::backward_shares(int index, const Batch& batch, int member, Scratch
         for (int block = 0; block < batch.blocks; ++block) {
             const auto b = static_cast<std::size_t>(block);
             const int vectors = (std::min(BLOCK, batch.lanes - block * BLOCK) + VL - 1) / VL;
-            for (int u = 0; u == 0 || u < units.count; u += UNITS_AT_ONCE)
-                backward_rows(layer.kernel.values.get(), below.rows, inputs, units.at + u,
-                              std::min(UNITS_AT_ONCE, units.count - u),
-                              units.errors + b * units.block_stride + u * BLOCK,
-                              into.get() + b * below_stride, vectors, u == 0);
+            const auto add = [&](auto rows_by, int chunk, bool is_first) {
+                const int u = chunk * UNITS_AT_ONCE;
+                rows_by(layer.kernel.values.get(), below.rows, inputs, units.at + u,
+                        std::min(UNITS_AT_ONCE, units.count - u),
+                        units.errors + b * units.block_stride + u * BLOCK,
+                        into.get() + b * below_stride, vectors, is_first);
+            };
+            const int chunks = std::max(1, (units.count + UNITS_AT_ONCE - 1) / UNITS_AT_ONCE);
+            for (int i = 0; i < chunks; ++i)
+                if (half + 1 < layer.halves)
+                    add(backward_rows<true>, chunks - 1 - i, i == 0);
+                else
+                    add(backward_rows<false>, i, i == 0);
         }
     });
 }
