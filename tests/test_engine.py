@@ -279,6 +279,27 @@ def test_skipping_zero_inputs_changes_no_bit(isa, dtype, batch_size, zeros):
     assert_same_bits(skipped, multiplied)
 
 
+@pytest.mark.parametrize("isa", VARIANTS)
+def test_sparse_data_of_more_inputs_than_16_bits_can_name(isa):
+    rng = np.random.default_rng(12)
+    sizes = [70_000, 20, 3]
+    x = np.zeros((40, sizes[0]), np.uint8)
+    x[rng.random(x.shape) < 0.01] = 200
+    weights = random_weights(sizes, rng)
+    net = network(sizes, threads=2, isa=isa)
+    net.set_weights(weights)
+    labels = rng.integers(0, 3, 40)
+    expected, _, _ = Reference(weights).gradients(x / 255, labels)
+    assert_close(net.gradients(net.prepare(x, scale=1 / 255), labels), expected)
+    net.train(
+        net.prepare(x, scale=1 / 255), labels, np.arange(40), batch_size=32, learning_rate=0.1
+    )
+    reference = Reference(weights)
+    for rows in (slice(0, 32), slice(32, 40)):
+        reference.descend(x[rows] / 255, labels[rows], 0.1)
+    assert_close(net.weights(), reference.weights)
+
+
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 @pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
 @pytest.mark.parametrize("threads", [1, 2, 3])
